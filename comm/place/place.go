@@ -1,0 +1,95 @@
+// Package place is how an agent hands a rank its place in the job: the names of the environment variables, the Place
+// itself, and the rank-agent protocol that carries it over a Unix socket.
+//
+//	rank -> agent   ask     who I am and what I shall be: spmd or serve
+//	agent -> rank   place   rank, size, hub addresses, certificates; the hub's listeners as descriptors
+//	                refuse  why not (this rank was taken already, other protocol version)
+//	rank -> agent   bye     I have left the job in order
+//
+// The connection stays open as long as both live: a rank whose agent is gone ends itself, and an agent learns from the
+// role how to take a rank's end. A rank that never asks is plain. The socket lies in a directory of mode 0700, and both
+// sides check the other's uid before they believe a byte, so no secret needs to stand in the environment.
+package place
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"time"
+)
+
+// Version of the rank-agent protocol.
+const Version = 1
+
+// Role is what a rank says it is.
+type Role uint8
+
+const (
+	Plain Role = iota // never asked for its place: any program
+	SPMD              // called comm.Init, or is rank 0 of comm.Main
+	Serve             // comm.Main on a rank above 0: only serves tasks
+)
+
+func (r Role) String() string {
+	switch r {
+	case Plain:
+		return "plain"
+	case SPMD:
+		return "spmd"
+	case Serve:
+		return "serve"
+	}
+	return fmt.Sprintf("role %d", uint8(r))
+}
+
+// Place is all that a rank needs to know to take part in its job.
+type Place struct {
+	Job         string
+	Rank, Size  int
+	LocalRank   int      // index among the ranks of this node, from 0
+	Node        int      // index into Nodes
+	Nodes       []string // host of each node, as the user spelt it
+	NodeOf      []int    // index into Nodes of each rank, len == Size
+	Slots       []int    // tasks that each rank runs at once, len == Size
+	Incarnation uint32   // 0 for a rank started with the job, +1 for each respawn
+
+	Listeners []string  // networks ("unix", "tcp") of the descriptors passed along: rank 0 only
+	Hub       []Address // where the hub is, best first; empty on rank 0
+	Client    *Identity // to prove this node's ranks to the hub over TCP; nil on one host
+	Server    *Identity // to prove the hub to the ranks: rank 0 only, nil on one host
+}
+
+// Address is a hub address: Network is "unix" (peer uid is the proof) or "tcp" (mutual TLS).
+type Address struct{ Network, Addr string }
+
+// Identity is a certificate, its key, and the authority of the job that signed it, all DER. The key was made on this
+// node and has never left it.
+type Identity struct {
+	CA, Cert, Key []byte
+	Time          int64 // Unix seconds at which certificates are judged, so that clock skew breaks nothing
+}
+
+// TLS returns the settings that client and server share: TLS 1.3, the job's authority, no tickets.
+func (i *Identity) TLS() (*tls.Config, error) {
+	ca, err := x509.ParseCertificate(i.CA)
+	if err != nil {
+		return nil, fmt.Errorf("place: the job's authority: %w", err)
+	}
+	key, err := x509.ParsePKCS8PrivateKey(i.Key)
+	if err != nil {
+		return nil, fmt.Errorf("place: this node's key: %w", err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(ca)
+	judged := time.Unix(i.Time, 0)
+	return &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		Certificates:           []tls.Certificate{{Certificate: [][]byte{i.Cert}, PrivateKey: key}},
+		RootCAs:                pool,
+		ClientCAs:              pool,
+		ClientAuth:             tls.RequireAndVerifyClientCert,
+		SessionTicketsDisabled: true,
+		NextProtos:             []string{"pprun/1"},
+		Time:                   func() time.Time { return judged },
+	}, nil
+}
