@@ -1,0 +1,54 @@
+package hostfile
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// maxErrors is how many mistakes are reported at once.
+const maxErrors = 10
+
+// An Error is one mistake in a hosts file, a host list or a host expression.
+type Error struct {
+	File   string // name of the file; "host list" or "host expression" for those
+	Line   int    // from 1; 0 if there are no lines, or the file as a whole is meant
+	Column int    // from 1, in bytes; 0 if the whole is meant
+	Found  string // the text that is wrong
+	Want   string // what is allowed there
+}
+
+// Error says where, what was found and what is allowed: "hosts.txt:3:7: found slots=abc: want a number from 1 to 65536".
+func (e *Error) Error() string {
+	pos := e.File
+	switch {
+	case e.Line > 0:
+		pos += fmt.Sprintf(":%d:%d", e.Line, e.Column)
+	case e.Column > 0:
+		pos += fmt.Sprintf(", column %d", e.Column)
+	}
+	return fmt.Sprintf("%s: found %s: want %s", pos, printable(e.Found), e.Want)
+}
+
+// printable returns s so that it can stand in a message: short, and quoted if a terminal might obey it.
+func printable(s string) string {
+	const max = 60
+	if len(s) > max {
+		s = strings.ToValidUTF8(s[:max], "") + "..."
+	}
+	if s == "" || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }) {
+		return strconv.Quote(s)
+	}
+	return s
+}
+
+// asError returns err as an *Error, which all errors inside this package are.
+func asError(err error) *Error {
+	var e *Error
+	if !errors.As(err, &e) {
+		e = &Error{Found: err.Error(), Want: "a host"}
+	}
+	return e
+}
