@@ -55,6 +55,9 @@ func newParser(name string) *parser {
 }
 
 func (p *parser) fail(col int, found, want string) {
+	if p.full() {
+		return
+	}
 	p.errs = append(p.errs, &Error{File: p.name, Line: p.line, Column: col, Found: found, Want: want})
 }
 
@@ -190,9 +193,6 @@ func distance(a, b string) int {
 // hosts adds the hosts of t, separated by commas; n holds what its line says of them all.
 func (p *parser) hosts(t token, n Node) {
 	for _, item := range splitList(t.text) {
-		if p.full() {
-			return
-		}
 		p.host(token{item, t.col}, n)
 		t.col += len(item) + 1
 	}
