@@ -1,0 +1,56 @@
+package agent
+
+import (
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/fxamacker/cbor/v2"
+	"github.com/pprun/pprun/comm/frame"
+)
+
+// Conn is either end of a launcher-agent connection. One goroutine reads; any number may send.
+type Conn struct {
+	rwc io.ReadWriteCloser
+	r   *frame.Reader
+	mu  sync.Mutex // held while writing a frame
+}
+
+// NewConn speaks the protocol over rwc.
+func NewConn(rwc io.ReadWriteCloser) *Conn {
+	return &Conn{rwc: rwc, r: frame.NewReader(rwc, &limits)}
+}
+
+// Next returns the next frame; the payload is valid until the following call.
+func (c *Conn) Next() (frame.Header, []byte, error) { return c.r.Next() }
+
+// Send sends a frame. It blocks while the other end takes nothing.
+func (c *Conn) Send(h frame.Header, payload []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return frame.Write(c.rwc, h, payload)
+}
+
+// SendValue sends v in CBOR.
+func (c *Conn) SendValue(h frame.Header, v any) error {
+	b, err := cbor.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if max := limits[h.Kind]; len(b) > max {
+		return fmt.Errorf("agent: frame of kind %d: %d bytes, at most %d", h.Kind, len(b), max)
+	}
+	return c.Send(h, b)
+}
+
+// Close ends the connection; Next returns.
+func (c *Conn) Close() error { return c.rwc.Close() }
+
+var decoding, _ = cbor.DecOptions{MaxArrayElements: 1 << 20, MaxMapPairs: 1 << 10, MaxNestedLevels: 8}.DecMode()
+
+// Decode reads a structured payload.
+func Decode[T any](payload []byte) (T, error) {
+	var v T
+	err := decoding.Unmarshal(payload, &v)
+	return v, err
+}

@@ -1,0 +1,217 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/pprun/pprun/comm/frame"
+)
+
+// Version of the launcher-agent protocol.
+const Version = 1
+
+// The launcher-agent protocol: frames of comm/frame over any byte stream (socketpair, ssh session, TLS), structured
+// payloads in CBOR. Both ends may send ahead: frames are handled in order, so a launcher that needs no answer does not wait.
+//
+//	launcher                                agent
+//	hello      job, node, clocks       ->
+//	                                   <-   ready      platform, CPUs, addresses, public key
+//	stage      digest, size, name      ->
+//	                                   <-   have | want
+//	chunk...   zstd, until one without More ->
+//	                                   <-   staged     after sha256 and the node's own checks
+//	listen     candidate addresses     ->                (agent of rank 0, more than one node)
+//	                                   <-   listening  addresses, hub's public key
+//	start      argv, env, ranks, hub, certificates ->
+//	                                   <-   started    pid of each rank
+//	stdin...   one rank, under credit  ->
+//	                                   <-   stdin credit
+//	                                   <-   stdout, stderr: whole lines, under credit
+//	output credit                      ->
+//	signal, suspend, resume, kill      ->
+//	                                   <-   role       plain, spmd, serve: as soon as a rank says so
+//	                                   <-   exit       one for each rank, after the last byte of its output
+//	beat                              <->   beat       every Beat, whatever else flows
+//	bye        after the last exit     ->
+//	                                   <-   done       nothing of the job is left on the node
+//
+// A failure may come in place of any answer; the launcher then kills the job. The agent kills everything it started when
+// its input ends or is silent for Silence, with TERM first and KILL after Grace, and exits.
+const (
+	KindHello        frame.Kind = 1  // CBOR Hello
+	KindReady        frame.Kind = 2  // CBOR Ready
+	KindStage        frame.Kind = 3  // ID: chosen by the launcher, from 1. CBOR Stage
+	KindHave         frame.Kind = 4  // ID. The file is in the cache: send nothing; staged follows
+	KindWant         frame.Kind = 5  // ID. Send it
+	KindChunk        frame.Kind = 6  // ID. Next bytes of the zstd stream; the last chunk has no More
+	KindStaged       frame.Kind = 7  // ID. CBOR Staged
+	KindListen       frame.Kind = 8  // CBOR Listen
+	KindListening    frame.Kind = 9  // CBOR Listening
+	KindStart        frame.Kind = 10 // CBOR Start
+	KindStarted      frame.Kind = 11 // CBOR Started
+	KindStdin        frame.Kind = 12 // Dst: rank. Bytes for its standard input; an empty payload is the end of it
+	KindStdinCredit  frame.Kind = 13 // Src: rank. ID: bytes it may be sent further. From StdinWindow on at the start
+	KindStdout       frame.Kind = 14 // Src: rank. Whole lines; More: the last line is not finished
+	KindStderr       frame.Kind = 15 // as KindStdout
+	KindOutputCredit frame.Kind = 16 // ID: bytes of output that the agent may send further, over OutputWindow at the start
+	KindSignal       frame.Kind = 17 // ID: signal number, to every process of every rank's session
+	KindSuspend      frame.Kind = 18 // stop the ranks; until resume only the end of input counts, not silence
+	KindResume       frame.Kind = 19 // continue the ranks
+	KindKill         frame.Kind = 20 // ID: grace in milliseconds between TERM and KILL (0: KILL at once)
+	KindRole         frame.Kind = 21 // Src: rank. ID: place.Role
+	KindExit         frame.Kind = 22 // CBOR Exit
+	KindFailure      frame.Kind = 23 // CBOR Failure
+	KindNote         frame.Kind = 24 // text for the user, one line
+	KindBeat         frame.Kind = 25
+	KindBye          frame.Kind = 26
+	KindDone         frame.Kind = 27
+)
+
+// Windows of the two flow-controlled directions, in bytes.
+const (
+	StdinWindow  = 64 << 10
+	OutputWindow = 4 << 20
+	ChunkLen     = 256 << 10 // longest payload of chunk, stdin, stdout and stderr
+)
+
+// Clocks of the connection. A suspended launcher sends no beats: suspend switches silence off.
+const (
+	Beat    = 2 * time.Second
+	Silence = 15 * time.Second
+	Grace   = 5 * time.Second
+)
+
+var limits = frame.Limits{
+	KindHello: 64 << 10, KindReady: 64 << 10,
+	KindStage: 64 << 10, KindHave: frame.NoPayload, KindWant: frame.NoPayload, KindChunk: ChunkLen, KindStaged: 64 << 10,
+	KindListen: 64 << 10, KindListening: 64 << 10,
+	KindStart: frame.MaxPayload, KindStarted: 8 << 20,
+	KindStdin: ChunkLen, KindStdinCredit: frame.NoPayload,
+	KindStdout: ChunkLen, KindStderr: ChunkLen, KindOutputCredit: frame.NoPayload,
+	KindSignal: frame.NoPayload, KindSuspend: frame.NoPayload, KindResume: frame.NoPayload, KindKill: frame.NoPayload,
+	KindRole: frame.NoPayload, KindExit: 64 << 10, KindFailure: 64 << 10, KindNote: 4 << 10,
+	KindBeat: frame.NoPayload, KindBye: frame.NoPayload, KindDone: frame.NoPayload,
+}
+
+// Hello opens the conversation.
+type Hello struct {
+	Version int
+	Job     string        // id of the job: 16 hex digits
+	Node    int           // index of this node
+	Host    string        // the node's name as the user spelt it
+	Grace   time.Duration // between TERM and KILL when the agent has to end the ranks by itself
+	Silence time.Duration // without a frame from the launcher for so long the agent ends the ranks; 0: Silence
+}
+
+// Ready is the agent's answer to Hello.
+type Ready struct {
+	Version   int
+	Release   string // of pprun, for messages
+	Digest    string // sha256 of the agent's own executable, hex; empty for a local agent
+	OS, Arch  string // as GOOS, GOARCH
+	Hostname  string // what the node calls itself
+	CPUs      int    // usable ones: affinity and cgroup limits count
+	PID       int
+	BootID    string // tells two names of one machine from two machines
+	Reached   string // address by which the launcher reached the node (SSH_CONNECTION), empty when local
+	PublicKey []byte // PKIX Ed25519 key of this node, made for this job
+	Cache     string // directory of the program cache, for messages
+}
+
+// Stage announces a file. A program goes to the cache, any other file to the job's private directory under Name.
+type Stage struct {
+	Program bool
+	Name    string // base name; for a program only used in messages and as the last element of its path
+	Digest  string // sha256 of the uncompressed file, hex
+	Size    int64  // of the uncompressed file; more is refused while it arrives
+	Mode    uint32 // permission bits of a file that is no program
+}
+
+// Staged ends the staging of one file.
+type Staged struct {
+	Cached bool   // it was in the cache, nothing was sent
+	Path   string // where it is
+}
+
+// Listen asks the agent of rank 0 to open the hub's TCP listener on the first of these addresses (IP without port)
+// that the node has.
+type Listen struct{ Addresses []string }
+
+// Listening answers Listen.
+type Listening struct {
+	Addresses []string // host:port
+	PublicKey []byte   // PKIX Ed25519 key of the hub
+}
+
+// Start starts this node's ranks, all from one open file.
+type Start struct {
+	Program Program
+	Args    []string // argv[1:], byte-identical
+	Env     []string // NAME=value, set over what the node keeps (see NodeKeeps)
+	NodeEnv bool     // keep all of the node's environment, not only what NodeKeeps names (--env-none)
+
+	Dir      string // working directory; empty: the job's private directory
+	DirGiven bool   // the user named Dir: a failure where it is missing, else the private directory
+
+	Ranks []Rank
+
+	Size   int      // ranks in the job
+	Nodes  []string // host of each node
+	NodeOf []int    // node of each rank
+	Slots  []int    // slots of each rank
+
+	Hub        []string // host:port addresses of the hub, best first; empty on one node
+	CA         []byte   // DER; empty on one node
+	ClientCert []byte   // DER, for the key of Ready
+	HubCert    []byte   // DER, for the key of Listening; agent of rank 0 only
+	Time       int64    // Unix seconds at which certificates are judged
+}
+
+// Program says what to start: a staged file (by its stage ID), or a path on the node, or a bare name found on the
+// node's PATH.
+type Program struct {
+	Stage uint64
+	Path  string
+	Name  string // argv[0]
+}
+
+// Rank is one process to start.
+type Rank struct {
+	Rank, LocalRank int
+	MaxProcs        int // GOMAXPROCS
+	Stdin           Stdin
+}
+
+// Stdin is where a rank's standard input comes from.
+type Stdin uint8
+
+const (
+	StdinNone    Stdin = iota // /dev/null
+	StdinInherit              // the agent's own descriptor 0: rank and launcher on one machine
+	StdinForward              // frames
+)
+
+// Started names the process of each rank, in the order of Start.Ranks.
+type Started struct{ PIDs []int }
+
+// Exit is the end of one rank.
+type Exit struct {
+	Rank, PID    int
+	Code         int    // exit status, -1 when a signal ended it
+	Signal       int    // 0: it exited
+	Core, OOM    bool   // OOM: the kernel's out-of-memory killer did it
+	Killed       bool   // the agent had been told to end it
+	Left         bool   // it had left the job in order (bye)
+	Wall         time.Duration
+	User, System time.Duration
+	MaxRSS       int64  // bytes
+	Stderr       []byte // last lines of its standard error, at most 4 KiB
+}
+
+// Failure is why the agent could not do what it was asked.
+type Failure struct {
+	Phase string // stage, check, listen, start
+	Rank  int    // -1: not one rank's affair
+	Text  string // what failed on what, and why: one line
+	Fix   string // the one thing to do; may be empty
+	Code  int    // exit status for the job: 125, 126 not executable, 127 not found
+}
