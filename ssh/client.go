@@ -1,0 +1,141 @@
+package ssh
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	xssh "golang.org/x/crypto/ssh"
+)
+
+// missedKeepAlives is how many intervals a host may be silent in.
+const missedKeepAlives = 3
+
+// A Client is a connection to one host. Its methods may be called concurrently. The caller must call Close,
+// also when the connection was lost.
+type Client struct {
+	host      string
+	timeout   time.Duration
+	client    *xssh.Client
+	transport *conn
+	running   sync.WaitGroup // all goroutines of the client and its sessions
+
+	done  chan struct{} // closed when the connection has ended
+	mu    sync.Mutex    // guards cause
+	cause error         // why it was ended from here; nil: it was not
+	err   error         // read after done is closed
+}
+
+func newClient(host string, client *xssh.Client, transport *conn, timeout, keepAlive time.Duration) *Client {
+	c := &Client{host: host, timeout: timeout, client: client, transport: transport, done: make(chan struct{})}
+	c.running.Go(c.wait)
+	c.running.Go(func() { c.keepAlive(keepAlive) })
+	return c
+}
+
+// wait notes the end of the connection.
+func (c *Client) wait() {
+	err := c.client.Wait()
+	c.mu.Lock()
+	if c.cause != nil {
+		err = c.cause
+	}
+	c.mu.Unlock()
+	if err == nil {
+		err = errors.New("the host closed the connection")
+	}
+	if !errors.Is(err, net.ErrClosed) {
+		err = &Error{Host: c.host, Phase: phaseLost, Err: trim(err)}
+	}
+	c.err = err
+	close(c.done)
+}
+
+// keepAlive asks a silent host for a sign of life, and gives up when none comes. Anything that arrives
+// is one: an answer may be waiting behind a large upload. Counting ticks, not time, keeps a program that
+// was suspended from taking its own sleep for the host's.
+func (c *Client) keepAlive(interval time.Duration) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	var seen int64
+	var asked chan struct{} // closed when the host has answered; nil: nothing is asked
+	missed := 0
+	for {
+		select {
+		case <-c.done:
+			return
+		case <-tick.C:
+		}
+		if now := c.transport.arrived.Load(); now != seen {
+			seen, missed = now, 0
+			continue
+		}
+		select {
+		case <-asked:
+			asked = nil
+		default:
+		}
+		if asked == nil {
+			answered := make(chan struct{})
+			asked = answered
+			c.running.Go(func() {
+				c.client.SendRequest("keepalive@openssh.com", true, nil)
+				close(answered)
+			})
+			continue
+		}
+		if missed++; missed == missedKeepAlives {
+			c.end(fmt.Errorf("no sign of life for %s", interval*(missedKeepAlives+1)))
+			return
+		}
+	}
+}
+
+// end closes the connection for a reason. Closing the transport cannot block on the host.
+func (c *Client) end(cause error) {
+	c.mu.Lock()
+	if c.cause == nil {
+		c.cause = cause
+	}
+	c.mu.Unlock()
+	c.transport.Close()
+}
+
+// Close ends the connection, every session on it and the connections to jump hosts. A command that is
+// running there sees the end of its input; it is not killed.
+func (c *Client) Close() error {
+	c.end(net.ErrClosed)
+	c.running.Wait()
+	return nil
+}
+
+// Done is closed when the connection has ended, by Close or by loss; Err then says why.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Err returns nil before Done is closed, then [net.ErrClosed] after Close, or an [*Error] about the loss.
+func (c *Client) Err() error {
+	select {
+	case <-c.done:
+		return c.err
+	default:
+		return nil
+	}
+}
+
+// LocalAddr returns this end of the TCP connection to the host; nil through a jump host or proxy command.
+func (c *Client) LocalAddr() net.Addr {
+	if tcp, ok := c.transport.Conn.(*net.TCPConn); ok {
+		return tcp.LocalAddr()
+	}
+	return nil
+}
+
+// RemoteAddr returns the host's end of the TCP connection; nil through a jump host or proxy command.
+func (c *Client) RemoteAddr() net.Addr {
+	if tcp, ok := c.transport.Conn.(*net.TCPConn); ok {
+		return tcp.RemoteAddr()
+	}
+	return nil
+}

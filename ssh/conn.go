@@ -1,0 +1,41 @@
+package ssh
+
+import (
+	"bytes"
+	"net"
+	"sync/atomic"
+)
+
+// A conn is the transport of a connection: TCP, a channel of a jump host, or a proxy command. It counts
+// what arrives, acknowledges it at once and tells when the host has said that it speaks SSH.
+type conn struct {
+	net.Conn
+	arrived  atomic.Int64 // bytes read
+	quickAck func()       // nil where there is no TCP connection of our own
+
+	banner func() // called once by the reader, when the banner was read
+	recent []byte // last bytes before the banner; the reader's
+}
+
+var bannerPrefix = []byte("SSH-")
+
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n == 0 {
+		return n, err
+	}
+	c.arrived.Add(int64(n))
+	if c.quickAck != nil {
+		c.quickAck()
+	}
+	if c.banner != nil {
+		c.recent = append(c.recent, p[:n]...)
+		if bytes.Contains(c.recent, bannerPrefix) {
+			c.banner()
+			c.banner, c.recent = nil, nil
+		} else if len(c.recent) > len(bannerPrefix) {
+			c.recent = bytes.Clone(c.recent[len(c.recent)-len(bannerPrefix):])
+		}
+	}
+	return n, err
+}

@@ -1,0 +1,109 @@
+package ssh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// explain makes the error that Dial returns: the phase, the reason without the layers it came through,
+// and what to do about it.
+func (d *dialing) explain(ctx context.Context, err error) *Error {
+	e := &Error{Host: d.host, Phase: d.phase.current(), Err: err}
+	if ctx.Err() != nil {
+		e.Err = context.Cause(ctx)
+	}
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() && ctx.Err() == nil {
+		e.Err = errTimeout(d.phase.timeout)
+	}
+	var refusal *hostKeyError
+	var denied *deniedError
+	var op *net.OpError
+	var dns *net.DNSError
+	switch {
+	case errors.Is(e.Err, context.Canceled):
+	case errors.As(e.Err, &refusal):
+		e.Err, e.Fix = refusal, refusal.fix
+		if refusal.unknown {
+			e.Fix = "compare it with the host's own and accept it: ssh " + d.options() + "-o StrictHostKeyChecking=ask " + d.host + " true"
+		}
+	case errors.As(e.Err, &denied):
+		e.Err, e.Fix = denied, fmt.Sprintf("is the public key in ~/.ssh/authorized_keys of %s there?", d.set.user)
+	case errors.As(e.Err, &dns) && ctx.Err() == nil:
+		e.Phase, e.Err, e.Fix = phaseResolve, errors.New(dns.Err), "is the name "+dns.Name+" spelt right?"
+	case errors.As(e.Err, new(*Error)), errors.As(e.Err, new(*commandError)): // of the jump host or the command; says it all
+	case errors.As(e.Err, &op) && e.Phase == phaseConnect:
+		e.Err = fmt.Errorf("%s: %w", op.Addr, underlying(op))
+		e.Fix = connectFix(op, d.set.port)
+	case e.Phase == phaseConnect && errors.Is(e.Err, context.DeadlineExceeded):
+		e.Fix = "is sshd running there?"
+	case e.Phase == phaseBanner && errors.Is(e.Err, context.DeadlineExceeded):
+		e.Fix = fmt.Sprintf("is it sshd that listens on port %d there, and is the host overloaded?", d.set.port)
+	case isReset(e.Err) && (e.Phase == phaseBanner || e.Phase == phaseKeyExchange):
+		e.Err = errors.New("the host closes the connection before authentication")
+		e.Fix = "see sshd's log there; too many connections at once (MaxStartups)?"
+	default:
+		e.Err = trim(e.Err)
+	}
+	return e
+}
+
+func connectFix(op *net.OpError, port int) string {
+	switch {
+	case errors.Is(op, syscall.ECONNREFUSED):
+		return "is sshd running there on port " + strconv.Itoa(port) + "?"
+	case errors.Is(op, syscall.EHOSTUNREACH), errors.Is(op, syscall.ENETUNREACH):
+		return "is the host up, and is there a route to it?"
+	}
+	return ""
+}
+
+// underlying returns the bare reason in a network error.
+func underlying(op *net.OpError) error {
+	var sys *os.SyscallError
+	if errors.As(op.Err, &sys) {
+		return sys.Err
+	}
+	return op.Err
+}
+
+// trim takes the prefixes of the library from an error.
+func trim(err error) error {
+	text := err.Error()
+	for _, prefix := range []string{"ssh: handshake failed: ", "ssh: "} {
+		text = strings.TrimPrefix(text, prefix)
+	}
+	if text == err.Error() {
+		return err
+	}
+	return &trimmedError{text, err}
+}
+
+type trimmedError struct {
+	text string
+	err  error
+}
+
+func (e *trimmedError) Error() string { return e.text }
+func (e *trimmedError) Unwrap() error { return e.err }
+
+// options are those of an ssh command for the same host, each with a blank behind.
+func (d *dialing) options() string {
+	var s string
+	if d.cfg.ConfigFile != "" {
+		s += "-F " + d.cfg.ConfigFile + " "
+	}
+	if d.user != "" {
+		s += "-l " + d.user + " "
+	}
+	if d.port != 0 {
+		s += "-p " + strconv.Itoa(d.port) + " "
+	}
+	return s
+}

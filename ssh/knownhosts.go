@@ -1,0 +1,140 @@
+package ssh
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/skeema/knownhosts"
+	xssh "golang.org/x/crypto/ssh"
+	xknownhosts "golang.org/x/crypto/ssh/knownhosts"
+)
+
+// loadKnownHosts reads one file; nil if there is none. A line that cannot be read is warned about and
+// left out: the library refuses the whole file for it.
+func loadKnownHosts(path string, warn func(string)) *knownhosts.HostKeyDB {
+	db, err := knownhosts.NewDB(path)
+	if err == nil {
+		return db
+	}
+	if os.IsNotExist(err) {
+		return nil
+	}
+	text, readErr := os.ReadFile(path)
+	if readErr != nil {
+		warn(fmt.Sprintf("known hosts are ignored: %v", readErr))
+		return nil
+	}
+	db, err = loadLines(path, bytes.Split(text, []byte("\n")), err, warn)
+	if err != nil {
+		warn(fmt.Sprintf("%s is ignored: %v", path, err))
+		return nil
+	}
+	return db
+}
+
+var lineOfError = regexp.MustCompile(`:(\d+): (.*)`)
+
+// loadLines loads lines without those that the library complains of, beginning with complaint. They
+// become blank, so that the others keep their numbers.
+func loadLines(path string, lines [][]byte, complaint error, warn func(string)) (*knownhosts.HostKeyDB, error) {
+	copied, err := os.CreateTemp("", "known_hosts")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(copied.Name())
+	copied.Close()
+	for range lines {
+		m := lineOfError.FindStringSubmatch(complaint.Error())
+		if m == nil {
+			return nil, complaint
+		}
+		n, err := strconv.Atoi(m[1])
+		if err != nil || n < 1 || n > len(lines) || len(lines[n-1]) == 0 {
+			return nil, complaint
+		}
+		warn(fmt.Sprintf("%s:%d is ignored: %s", path, n, m[2]))
+		lines[n-1] = nil
+		if err := os.WriteFile(copied.Name(), bytes.Join(lines, []byte("\n")), 0o600); err != nil {
+			return nil, err
+		}
+		db, err := knownhosts.NewDB(copied.Name())
+		if err == nil {
+			return db, nil
+		}
+		complaint = err
+	}
+	return nil, complaint
+}
+
+// add appends an unknown key to the user's file, which is locked meanwhile. The file is read again under
+// the lock: another process may have added a key just now, and it may be a different one.
+func (k *hostKeys) add(ctx context.Context, key xssh.PublicKey) error {
+	if err := os.MkdirAll(filepath.Dir(k.writeTo), 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(k.writeTo, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("new key cannot be added: %w", err)
+	}
+	defer f.Close() // unlocks
+	if err := lock(ctx, f); err != nil {
+		return fmt.Errorf("lock %s: %w", k.writeTo, err)
+	}
+	now := *k
+	now.acceptNew = false
+	now.files = nil
+	if db := loadKnownHosts(k.writeTo, func(string) {}); db != nil {
+		now.files = append(now.files, knownHostsFile{k.writeTo, db})
+	}
+	if err := now.check(ctx, key); !isUnknownKey(err) {
+		return err
+	}
+	name := knownhosts.Normalize(k.address)
+	if k.hash {
+		name = xknownhosts.HashHostname(name)
+	}
+	line := fmt.Sprintf("%s %s", name, xssh.MarshalAuthorizedKey(key))
+	if !endsLine(f) {
+		line = "\n" + line
+	}
+	if _, err := f.WriteString(line); err != nil {
+		return fmt.Errorf("new key cannot be added: %w", err)
+	}
+	k.warn(fmt.Sprintf("%s: new host key %s %s added to %s", k.host, key.Type(), xssh.FingerprintSHA256(key), k.writeTo))
+	return nil
+}
+
+// lock waits until this process alone holds f. It asks again and again rather than wait in the kernel, so
+// that ctx can end it.
+func lock(ctx context.Context, f *os.File) error {
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// endsLine reports whether f is empty or ends in a newline.
+func endsLine(f *os.File) bool {
+	st, err := f.Stat()
+	if err != nil || st.Size() == 0 {
+		return true
+	}
+	last := make([]byte, 1)
+	_, err = f.ReadAt(last, st.Size()-1)
+	return err != nil || last[0] == '\n'
+}

@@ -1,0 +1,40 @@
+package ssh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// askTerminal asks for the passphrase of a key on the terminal of the process, never on stdin.
+func askTerminal(ctx context.Context, keyFile string) ([]byte, error) {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return nil, errors.New("there is no terminal to ask for its passphrase on: load it into an agent first: ssh-add " + keyFile)
+	}
+	defer tty.Close()
+	raw, err := tty.SyscallConn() // tty.Fd would make reads uninterruptible
+	if err != nil {
+		return nil, err
+	}
+	var state *term.State
+	var stateErr error
+	if err := raw.Control(func(fd uintptr) { state, stateErr = term.MakeRaw(int(fd)) }); err != nil || stateErr != nil {
+		return nil, errors.Join(err, stateErr)
+	}
+	defer raw.Control(func(fd uintptr) { term.Restore(int(fd), state) })
+	stop := context.AfterFunc(ctx, func() { tty.SetReadDeadline(time.Now()) })
+	defer stop()
+	line, err := term.NewTerminal(tty, "").ReadPassword(fmt.Sprintf("Passphrase of key %s: ", keyFile))
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		return nil, errors.New("no passphrase was given")
+	}
+	return []byte(line), nil
+}
