@@ -15,7 +15,7 @@
 //
 // What a machine or a mode cannot do skips the test, naming what is missing; where the environment says CI=true it fails
 // it. Every other trouble with the lab is fatal to the test, so no method returns an error. Methods may be called from
-// the test's goroutine only, unless they say otherwise.
+// the test's goroutine only, unless they say otherwise; in a subtest use For.
 package labtest
 
 import (
@@ -127,6 +127,13 @@ func (l *Lab) start(args []string) {
 			l.t.Errorf("lab down: %s is still there", l.dir)
 		}
 	})
+}
+
+// For is the same lab, whose troubles and skips end another test: in a subtest, its t.
+func (l *Lab) For(t testing.TB) *Lab {
+	sub := *l
+	sub.t = t
+	return &sub
 }
 
 // Mode is what the hosts are made of.
