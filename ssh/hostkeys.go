@@ -97,9 +97,9 @@ func (k *hostKeys) algorithms() []string {
 // check accepts or refuses the key of the host. A certificate whose authority is not known is judged by
 // the key in it.
 func (k *hostKeys) check(ctx context.Context, key xssh.PublicKey) error {
-	plain := key
-	if cert, ok := key.(*xssh.Certificate); ok {
-		plain = cert.Key
+	cert, isCert := key.(*xssh.Certificate)
+	plain := plainKey(key)
+	if isCert {
 		if err := k.revoked(cert.SignatureKey); err != nil {
 			return err
 		}
@@ -108,7 +108,7 @@ func (k *hostKeys) check(ctx context.Context, key xssh.PublicKey) error {
 		return err
 	}
 	err := k.lookup(key)
-	if err != nil && plain != key {
+	if err != nil && isCert {
 		if plainErr := k.lookup(plain); plainErr == nil || !isUnknown(plainErr) || isUnknown(err) {
 			err = plainErr
 		}
