@@ -14,8 +14,9 @@ import (
 // Exec is a command to run on a host as root (in Loopback mode as the current user): not through ssh, and with a fresh
 // environment and the home directory as working directory, whatever Env and Dir say. Args reach the command unchanged,
 // its exit status is the command's. Set Stdin, Stdout and Stderr, then start it as usual. Killing the process of the
-// Cmd kills the command with SIGKILL, but to send it any other signal use Signal. Exec may be called from any goroutine
-// while the host is up.
+// Cmd kills the command with SIGKILL; to send it any other signal use Signal. A terminal or process group of the Cmd is
+// the command's too. A command that dies of HUP, INT, QUIT or TERM has exit status 1. Exec may be called from any
+// goroutine while the host is up.
 func (l *Lab) Exec(host, name string, args ...string) *exec.Cmd {
 	l.t.Helper()
 	return l.command(append([]string{"exec", host, name}, args...)...)
