@@ -10,8 +10,10 @@ import (
 	xssh "golang.org/x/crypto/ssh"
 )
 
-// missedKeepAlives is how many intervals a host may be silent in.
-const missedKeepAlives = 3
+const (
+	missedKeepAlives = 3                       // intervals that a host may be silent in after it was asked
+	keepAliveRequest = "keepalive@openssh.com" // unknown to everybody, and so always answered
+)
 
 // A Client is a connection to one host. Its methods may be called concurrently. The caller must call Close,
 // also when the connection was lost.
@@ -81,7 +83,7 @@ func (c *Client) keepAlive(interval time.Duration) {
 			answered := make(chan struct{})
 			asked = answered
 			c.running.Go(func() {
-				c.client.SendRequest("keepalive@openssh.com", true, nil)
+				c.client.SendRequest(keepAliveRequest, true, nil)
 				close(answered)
 			})
 			continue

@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// commandPatience is how long a proxy command may take to end by itself when its stdin has ended.
+const commandPatience = 500 * time.Millisecond
+
 // A commandConn is a proxy command, which speaks to the host with its stdin and stdout.
 type commandConn struct {
 	io.Reader // stdout
@@ -19,7 +22,7 @@ type commandConn struct {
 	line      string
 	cmd       *exec.Cmd
 	stderr    *tail
-	close     func() error // once
+	end       func() error // ends the command, once
 }
 
 // command starts the ProxyCommand as ssh does, by the user's shell. It has a session of its own: no
@@ -49,10 +52,10 @@ func (d *dialing) command() (*conn, error) {
 	if err := c.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("ProxyCommand %s: %w", line, err)
 	}
-	c.close = sync.OnceValue(func() error {
+	c.end = sync.OnceValue(func() error {
 		stdin.Close()
-		stdout.Close()
-		syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
+		kill := time.AfterFunc(commandPatience, func() { syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL) })
+		defer kill.Stop()
 		return c.cmd.Wait()
 	})
 	return &conn{Conn: c}, nil
@@ -64,21 +67,27 @@ type commandError struct{ err error }
 func (e *commandError) Error() string { return e.err.Error() }
 func (e *commandError) Unwrap() error { return e.err }
 
-// explain returns why the connection failed with err: because the command did, or else err.
+// explain ends the command and returns why the connection failed with err: because the command did, or else
+// err.
 func (c *commandConn) explain(err error) error {
-	var exit *exec.ExitError
-	if !errors.As(c.close(), &exit) || !exit.Exited() {
+	if !isReset(err) {
 		return err
 	}
+	var exit *exec.ExitError
+	failed := errors.As(c.end(), &exit) && exit.Exited()
 	why := oneLine(c.stderr.String())
-	if why == "" {
+	switch {
+	case why == "" && !failed:
+		return err
+	case why == "":
 		why = exit.String()
 	}
 	return &commandError{fmt.Errorf("ProxyCommand %s: %s", c.line, why)}
 }
 
+// Close ends the command.
 func (c *commandConn) Close() error {
-	c.close()
+	c.end()
 	return nil
 }
 

@@ -78,6 +78,7 @@ func (d *dialing) dial(ctx context.Context) (*Client, error) {
 		if err == nil || !d.again(ctx, err) || time.Now().After(giveUp) {
 			return c, err
 		}
+		d.phase.pause()
 		select { // with jitter, lest all that were sent away come back at once
 		case <-time.After(wait/2 + rand.N(wait)):
 		case <-ctx.Done():
@@ -94,11 +95,14 @@ func (d *dialing) destination() string {
 // again reports whether the host closed the connection before authentication: sshd does so when too many
 // connections are being made (MaxStartups).
 func (d *dialing) again(ctx context.Context, err error) bool {
-	if phase := d.phase.current(); ctx.Err() != nil || phase != phaseBanner && phase != phaseKeyExchange {
+	if ctx.Err() != nil || !isReset(err) || errors.As(err, new(*Error)) || errors.As(err, new(*commandError)) {
 		return false
 	}
-	var command *commandError
-	return isReset(err) && !errors.As(err, &command)
+	switch d.phase.current() {
+	case phaseConnect, phaseBanner, phaseKeyExchange:
+		return true
+	}
+	return false
 }
 
 func isReset(err error) bool {
@@ -129,10 +133,10 @@ func (d *dialing) attempt(ctx context.Context) (*Client, error) {
 	transport.banner = func() { d.phase.enter(phaseKeyExchange) }
 	client, err := d.handshake(ctx, transport)
 	if err != nil {
-		transport.Close()
 		if command, ok := transport.Conn.(*commandConn); ok {
 			err = command.explain(err)
 		}
+		transport.Close()
 		return nil, err
 	}
 	if !stop() { // too late: the transport is being closed

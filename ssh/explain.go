@@ -27,7 +27,8 @@ func (d *dialing) explain(ctx context.Context, err error) *Error {
 	var op *net.OpError
 	var dns *net.DNSError
 	switch {
-	case errors.Is(e.Err, context.Canceled):
+	case errors.Is(e.Err, context.Canceled), errors.As(e.Err, new(*Error)), errors.As(e.Err, new(*commandError)):
+		// a jump host's or the command's error says it all
 	case errors.As(e.Err, &refusal):
 		e.Err, e.Fix = refusal, refusal.fix
 		if refusal.unknown {
@@ -37,7 +38,9 @@ func (d *dialing) explain(ctx context.Context, err error) *Error {
 		e.Err, e.Fix = denied, fmt.Sprintf("is the public key in ~/.ssh/authorized_keys of %s there?", d.set.user)
 	case errors.As(e.Err, &dns) && ctx.Err() == nil:
 		e.Phase, e.Err, e.Fix = phaseResolve, errors.New(dns.Err), "is the name "+dns.Name+" spelt right?"
-	case errors.As(e.Err, new(*Error)), errors.As(e.Err, new(*commandError)): // of the jump host or the command; says it all
+	case isReset(e.Err) && (e.Phase == phaseConnect || e.Phase == phaseBanner || e.Phase == phaseKeyExchange):
+		e.Err = errors.New("the host closes the connection before authentication")
+		e.Fix = "see sshd's log there; too many connections at once (MaxStartups)?"
 	case errors.As(e.Err, &op) && e.Phase == phaseConnect:
 		e.Err = fmt.Errorf("%s: %w", op.Addr, underlying(op))
 		e.Fix = connectFix(op, d.set.port)
@@ -45,9 +48,6 @@ func (d *dialing) explain(ctx context.Context, err error) *Error {
 		e.Fix = "is sshd running there?"
 	case e.Phase == phaseBanner && errors.Is(e.Err, context.DeadlineExceeded):
 		e.Fix = fmt.Sprintf("is it sshd that listens on port %d there, and is the host overloaded?", d.set.port)
-	case isReset(e.Err) && (e.Phase == phaseBanner || e.Phase == phaseKeyExchange):
-		e.Err = errors.New("the host closes the connection before authentication")
-		e.Fix = "see sshd's log there; too many connections at once (MaxStartups)?"
 	default:
 		e.Err = trim(e.Err)
 	}

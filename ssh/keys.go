@@ -22,7 +22,7 @@ const answerTime = time.Minute
 
 // A key is one private key that may be offered to the host.
 type key struct {
-	name   string // path, or "agent key COMMENT"
+	name   string // "key PATH" or "agent key FINGERPRINT"
 	public xssh.PublicKey
 	sign   func(rand io.Reader, data []byte, algorithm string) (*xssh.Signature, error)
 }
@@ -80,7 +80,11 @@ func openKeyring(ctx context.Context, s *settings, cfg Config, phase *phaser) *k
 		r.keys = append(r.keys, others...)
 	}
 	for _, f := range files {
-		if f.sign != nil && !slices.ContainsFunc(r.keys, func(k *key) bool { return sameKey(k.public, f.public) }) {
+		switch {
+		case slices.ContainsFunc(r.keys, func(k *key) bool { return sameKey(plainKey(k.public), plainKey(f.public)) }):
+		case f.sign == nil:
+			r.tried = append(r.tried, f.name)
+		default:
 			r.keys = append(r.keys, f)
 		}
 	}
@@ -152,7 +156,7 @@ func (r *keyring) files(ctx context.Context) []*key {
 			keys = append(keys, k)
 			continue
 		}
-		r.tried = append(r.tried, path)
+		r.tried = append(r.tried, "key "+path)
 		if !os.IsNotExist(err) {
 			r.cfg.warn(fmt.Sprintf("key %s is not used: %v", path, err))
 		}
@@ -165,7 +169,7 @@ func (r *keyring) file(ctx context.Context, path string) (*key, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		if public != nil {
-			return &key{name: path, public: public}, nil
+			return &key{name: "key " + path, public: public}, nil
 		}
 		return nil, err
 	}
@@ -176,7 +180,7 @@ func (r *keyring) file(ctx context.Context, path string) (*key, error) {
 		return r.lockedFile(ctx, path, text, locked.PublicKey, public)
 	case err != nil:
 		if public := readPublic(path); public != nil { // IdentityFile may name the public half
-			return &key{name: path, public: public}, nil
+			return &key{name: "key " + path, public: public}, nil
 		}
 		return nil, err
 	}
@@ -184,7 +188,7 @@ func (r *keyring) file(ctx context.Context, path string) (*key, error) {
 	if !ok || parsed.PublicKey().Type() == xssh.InsecureKeyAlgoDSA {
 		return nil, fmt.Errorf("keys of type %s are not supported", parsed.PublicKey().Type())
 	}
-	return &key{path, parsed.PublicKey(), signer.SignWithAlgorithm}, nil
+	return &key{"key " + path, parsed.PublicKey(), signer.SignWithAlgorithm}, nil
 }
 
 // lockedFile is an encrypted key. Its passphrase is asked for when the host has accepted its public half,
@@ -206,9 +210,9 @@ func (r *keyring) lockedFile(ctx context.Context, path string, text []byte, embe
 		if err != nil {
 			return nil, err
 		}
-		return &key{path, signer.PublicKey(), signer.SignWithAlgorithm}, nil
+		return &key{"key " + path, signer.PublicKey(), signer.SignWithAlgorithm}, nil
 	}
-	return &key{path, public, func(rand io.Reader, data []byte, algorithm string) (*xssh.Signature, error) {
+	return &key{"key " + path, public, func(rand io.Reader, data []byte, algorithm string) (*xssh.Signature, error) {
 		signer, err := open()
 		if err != nil {
 			return nil, err
@@ -222,7 +226,7 @@ func decrypt(ctx context.Context, path string, text []byte, ask func(context.Con
 	for range 3 {
 		passphrase, err := ask(ctx, path)
 		if err != nil {
-			return nil, fmt.Errorf("key %s is encrypted: %w", path, err)
+			return nil, fmt.Errorf("it is encrypted: %w", err)
 		}
 		signer, err := xssh.ParsePrivateKeyWithPassphrase(text, passphrase)
 		clear(passphrase)
@@ -230,14 +234,14 @@ func decrypt(ctx context.Context, path string, text []byte, ask func(context.Con
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("key %s: %w", path, err)
+			return nil, err
 		}
 		if s, ok := signer.(xssh.AlgorithmSigner); ok {
 			return s, nil
 		}
-		return nil, fmt.Errorf("key %s: keys of type %s are not supported", path, signer.PublicKey().Type())
+		return nil, fmt.Errorf("keys of type %s are not supported", signer.PublicKey().Type())
 	}
-	return nil, fmt.Errorf("key %s: wrong passphrase", path)
+	return nil, errors.New("wrong passphrase")
 }
 
 // addCertificates puts the certificates of CertificateFile and KEY-cert.pub before their keys.
@@ -253,7 +257,7 @@ func (r *keyring) addCertificates(ctx context.Context) {
 		}
 		for i, k := range r.keys {
 			if sameKey(k.public, cert.Key) {
-				r.keys = slices.Insert(r.keys, i, &key{path, cert, k.sign})
+				r.keys = slices.Insert(r.keys, i, &key{"certificate " + path, cert, k.sign})
 				break
 			}
 		}

@@ -93,12 +93,15 @@ func (c *Client) start(command string) (*Session, error) {
 	return s, nil
 }
 
-// lostOr returns the error of the connection if it has ended, which explains any other, else err.
+// lostOr returns why the connection was lost, if it was, else err. What fails on a session fails a little
+// before the connection is known to have ended, so the host is asked.
 func (c *Client) lostOr(err error) error {
-	if lost := c.Err(); lost != nil {
-		return lost
+	if _, _, lost := c.client.SendRequest(keepAliveRequest, true, nil); lost == nil {
+		return err
 	}
-	return err
+	c.transport.Close()
+	<-c.done
+	return c.err
 }
 
 func (c *Client) exit(err error) error {

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -27,6 +28,9 @@ func TestMain(m *testing.M) {
 		fmt.Println(err)
 		os.Exit(0)
 	}
+	if len(os.Args) == 3 && os.Args[1] == "proxy" { // a ProxyCommand, as netcat would be
+		os.Exit(proxy(os.Args[2]))
+	}
 	os.Unsetenv("SSH_AUTH_SOCK")
 	home, err := os.MkdirTemp("", "pprun-ssh-home")
 	if err != nil {
@@ -37,6 +41,18 @@ func TestMain(m *testing.M) {
 		os.RemoveAll(home)
 		os.Exit(code)
 	}))
+}
+
+// proxy copies between a TCP connection and stdin and stdout.
+func proxy(address string) int {
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	go io.Copy(c, os.Stdin)
+	io.Copy(os.Stdout, c)
+	return 0
 }
 
 // A host is an sshd of the current user on the loopback interface, with its files in one directory.
@@ -161,6 +177,12 @@ LogLevel DEBUG1
 	if err := h.cmd.Start(); err != nil {
 		h.t.Fatal(err)
 	}
+	h.listens()
+}
+
+// listens waits until sshd does.
+func (h *host) listens() {
+	h.t.Helper()
 	for range 500 {
 		c, err := net.Dial("tcp", h.address())
 		if err == nil {
