@@ -1,0 +1,226 @@
+package comm
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/pprun/pprun/comm/frame"
+)
+
+// A call is a task at the rank that submitted it: a future without its type.
+type call struct {
+	comm   *Comm
+	fn     *function
+	id     uint64
+	scope  *scope // of the context it was submitted in; nil if that cannot end
+	wait   atomic.Pointer[waiter]
+	size   int    // of its argument
+	rank   int32  // that ran it
+	status status // these four are set before wait is finished, and not changed after
+	body   []byte // the result, or the wireError
+	err    error  // of statusFailed
+	nested bool   // submitted by a running task
+	small  [smallLen]byte
+}
+
+// smallLen is how many bytes of a task, or of a result, need no memory of their own.
+const smallLen = 24
+
+// A waiter hears of the end of a call, once. The same one may wait for several calls if it is the first of each.
+type waiter struct {
+	fire func(*call) // must not block
+	next *waiter
+}
+
+// finished stands in call.wait once a call has ended.
+var finished = new(waiter)
+
+func (k *call) ended() bool { return k.wait.Load() == finished }
+
+// await lets w hear of the end; it says false, and does nothing, if the call has ended.
+func (k *call) await(w *waiter) bool {
+	for {
+		first := k.wait.Load()
+		if first == finished {
+			return false
+		}
+		next := w
+		if first != nil {
+			next = &waiter{fire: w.fire, next: first}
+		}
+		if k.wait.CompareAndSwap(first, next) {
+			return true
+		}
+	}
+}
+
+// complete tells all waiters.
+func (k *call) complete() {
+	for w := k.wait.Swap(finished); w != nil; w = w.next {
+		w.fire(k)
+	}
+}
+
+// fail ends the call here; it has left the table or never was in it.
+func (k *call) fail(err error) {
+	k.status, k.err, k.rank = statusFailed, err, -1
+	k.complete()
+}
+
+// failed says whether the call ended in an error.
+func (k *call) failed() bool { return k.status != statusOK }
+
+// abandon ends the call with err, and tells the hub that nobody wants it any more.
+func (k *call) abandon(err error) {
+	c := k.comm
+	c.mu.Lock()
+	if live, ok := c.calls.get(k.id); !ok || live != k {
+		c.mu.Unlock()
+		return
+	}
+	c.leave(k)
+	c.makeRoom()
+	c.mu.Unlock()
+	c.up.send(frame.Header{Kind: kindCancel, Src: uint32(c.rank), ID: k.id}, nil)
+	c.up.nudge()
+	k.fail(err)
+}
+
+// submit sends a task off. payload has room for the task's head in front and belongs to the call from here on.
+func (c *Comm) submit(ctx context.Context, k *call, payload []byte, dst uint32) {
+	if len(payload) > maxLen {
+		k.fail(fmt.Errorf("comm: submit %s: the argument has %d bytes, at most %d", k.fn.name, len(payload)-taskHeadLen, maxLen-taskHeadLen))
+		return
+	}
+	var flags byte
+	if taskOf(ctx) != nil {
+		flags, k.nested = flagNested, true
+	}
+	putTaskHead(payload, k.fn.index, flags, 0)
+	k.size = len(payload)
+	alone, err := c.enter(ctx, k)
+	if err != nil {
+		k.fail(fmt.Errorf("comm: submit %s: %w", k.fn.name, err))
+		return
+	}
+	c.up.send(frame.Header{Kind: kindSubmit, Src: uint32(c.rank), Dst: dst, ID: k.id}, payload)
+	if alone {
+		c.up.flush()
+	} else {
+		c.up.nudge()
+	}
+}
+
+// enter puts a call into the table, once there is room. alone: it is the only one.
+func (c *Comm) enter(ctx context.Context, k *call) (alone bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.err == nil && c.calls.len() > 0 && (c.calls.len() >= c.maxTasks || c.bytes+k.size > c.maxBytes) {
+		if err := c.awaitRoom(ctx); err != nil {
+			return false, err
+		}
+	}
+	switch {
+	case c.err != nil:
+		return false, c.err
+	case c.closed.Load() && !k.nested:
+		return false, ErrClosed
+	}
+	if done := ctx.Done(); done != nil {
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
+		k.scope = c.scopeOf(ctx, done)
+		k.scope.calls++
+	}
+	k.id = c.calls.add(k)
+	c.bytes += k.size
+	return c.calls.len() == 1, nil
+}
+
+// awaitRoom gives c.mu up until there is room again. A task gives its slot up too.
+func (c *Comm) awaitRoom(ctx context.Context) error {
+	if c.room == nil {
+		c.room = make(chan struct{})
+	}
+	room := c.room
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	c.up.flush()
+	defer yield(ctx)()
+	select {
+	case <-room:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// leave takes a call out of the table. c.mu is held.
+func (c *Comm) leave(k *call) {
+	c.calls.remove(k.id)
+	c.bytes -= k.size
+	c.parts.drop(kindResult, uint32(k.rank), uint32(c.rank), k.id)
+	if s := k.scope; s != nil {
+		s.leave()
+	}
+}
+
+// makeRoom wakes those who wait for room once an eighth of it is free. c.mu is held.
+func (c *Comm) makeRoom() {
+	if c.room != nil && (c.err != nil || c.calls.len() <= c.maxTasks-c.maxTasks/8 && c.bytes <= c.maxBytes-c.maxBytes/8) {
+		close(c.room)
+		c.room = nil
+	}
+}
+
+// finish takes a result, or a part of one.
+func (c *Comm) finish(h frame.Header, payload []byte) error {
+	c.mu.Lock()
+	k, ok := c.calls.get(h.ID)
+	if !ok { // it was canceled meanwhile
+		c.mu.Unlock()
+		return nil
+	}
+	k.rank = int32(h.Src)
+	payload, ok, err := c.parts.add(h, payload)
+	if !ok {
+		c.mu.Unlock()
+		return err
+	}
+	if len(payload) < resultHeadLen {
+		c.mu.Unlock()
+		return fmt.Errorf("a result of %d bytes", len(payload))
+	}
+	s, ran := parseResultHead(payload)
+	c.leave(k)
+	c.makeRoom()
+	node := &c.stats[c.node[h.Src]]
+	node.tasks++
+	node.ran += ran
+	c.mu.Unlock()
+	k.status = s
+	if body := payload[resultHeadLen:]; len(payload) > lentLen {
+		k.body = body
+	} else {
+		k.body = append(k.small[:0], body...)
+	}
+	k.complete()
+	return nil
+}
+
+// outcome returns the error of a call that has ended.
+func (k *call) outcome() error {
+	switch k.status {
+	case statusOK:
+		return nil
+	case statusFailed:
+		return k.err
+	}
+	err, stack := decodeError(k.body)
+	return &TaskError{
+		Func: k.fn.name, ID: k.id, Rank: int(k.rank), Node: k.comm.nodeName(int(k.rank)),
+		Panic: k.status == statusPanic, Stack: stack, Err: err,
+	}
+}

@@ -1,0 +1,272 @@
+package comm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pprun/pprun/comm/frame"
+	"github.com/pprun/pprun/comm/place"
+)
+
+// Comm is one rank of a job and its way to the others. Its methods are safe for concurrent use.
+type Comm struct {
+	job   string
+	rank  int
+	node  []int    // index into nodes of each rank
+	nodes []string // host of each node
+	slots []int    // tasks that each rank runs at once
+	fns   []*function
+	up    port // to the hub
+	since time.Time
+
+	maxTasks, maxBytes int // how many tasks, and bytes of their arguments, may wait
+
+	mu     sync.Mutex // guards the fields below
+	calls  table[*call]
+	bytes  int                        // of the arguments of calls
+	room   chan struct{}              // closed when there is room for calls again; nil if nobody waits
+	scopes map[<-chan struct{}]*scope // by the Done channel of their contexts
+	idle   *scope                     // the last scope to lose its last call, kept for the next
+	parts  assembler                  // of results, runs and messages
+	err    error                      // why nothing can be submitted any more
+	stats  []nodeStats                // by node
+	broken chan struct{}              // closed with err set, but for ErrClosed
+	bye    chan struct{}              // closed when the hub says bye
+	closed atomic.Bool                // Close has been called
+
+	server  server
+	mail    mailbox
+	then    callbacks
+	cleanup func(whole bool) // ends link, hub and agent link; whole: waits for every goroutine
+}
+
+// A port is where frames go: a link, or within rank 0 from the rank to the hub and back. Its methods never block.
+type port interface {
+	// send takes a frame of any length. A payload of up to lentLen bytes is only lent, a longer one is given away.
+	send(h frame.Header, payload []byte)
+	// flush lets go what was sent, nudge does so soon, after more may have been sent.
+	flush()
+	nudge()
+}
+
+// Node is a machine of the job.
+type Node struct {
+	Name  string // host, as the user spelt it
+	Ranks []int
+	Slots int // tasks that its ranks run at once
+}
+
+// newComm makes a rank that is not connected yet.
+func newComm(p place.Place, s settings, fns []*function) *Comm {
+	c := &Comm{
+		job: p.Job, rank: p.Rank, node: p.NodeOf, nodes: p.Nodes, slots: slices.Clone(p.Slots), fns: fns,
+		since: time.Now(), maxTasks: s.maxTasks, maxBytes: s.maxBytes,
+		scopes: make(map[<-chan struct{}]*scope), stats: make([]nodeStats, len(p.Nodes)),
+		broken: make(chan struct{}), bye: make(chan struct{}),
+	}
+	if s.slots >= 0 {
+		c.slots[p.Rank] = s.slots
+	}
+	c.server.init(c)
+	c.mail.init(c, s.maxUnread)
+	return c
+}
+
+// Rank returns this rank's number, from 0.
+func (c *Comm) Rank() int { return c.rank }
+
+// Size returns how many ranks the job has.
+func (c *Comm) Size() int { return len(c.node) }
+
+// Slots returns how many tasks the whole job runs at once.
+func (c *Comm) Slots() int {
+	n := 0
+	for _, s := range c.slots {
+		n += s
+	}
+	return n
+}
+
+// Nodes returns the machines of the job with their ranks.
+func (c *Comm) Nodes() []Node {
+	nodes := make([]Node, len(c.nodes))
+	for i, name := range c.nodes {
+		nodes[i].Name = name
+	}
+	for rank, n := range c.node {
+		nodes[n].Ranks = append(nodes[n].Ranks, rank)
+		nodes[n].Slots += c.slots[rank]
+	}
+	return nodes
+}
+
+// nodeName returns the host of a rank.
+func (c *Comm) nodeName(rank int) string { return c.nodes[c.node[rank]] }
+
+// receive takes a frame from the hub; the payload is lent or given as port.send has it. It never blocks.
+// The error is a breach of the protocol.
+func (c *Comm) receive(h frame.Header, payload []byte) error {
+	switch h.Kind {
+	case kindResult:
+		return c.finish(h, payload)
+	case kindRun:
+		whole, ok, err := c.assemble(h, payload)
+		if !ok {
+			return err
+		}
+		return c.server.enqueue(h, whole)
+	case kindCancel:
+		c.server.cancel(h.ID)
+	case kindMessage:
+		whole, ok, err := c.assemble(h, payload)
+		c.mail.arrived(int(h.Src), len(payload))
+		if !ok {
+			return err
+		}
+		c.mail.put(int(h.Src), h.ID, whole)
+	case kindAck:
+		c.mail.acked(int(h.Src), int(h.ID))
+	case kindLost:
+		lost := new(LostError)
+		if err := cborDec.Unmarshal(payload, lost); err != nil {
+			return err
+		}
+		c.fail(lost)
+	case kindBye:
+		close(c.bye)
+	}
+	return nil
+}
+
+func (c *Comm) assemble(h frame.Header, payload []byte) ([]byte, bool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.parts.add(h, payload)
+}
+
+// fail ends all that is pending, and all that is to come, with err. The first call counts.
+func (c *Comm) fail(err error) {
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return
+	}
+	c.err = err
+	calls := slices.Collect(c.calls.all)
+	for _, k := range calls {
+		c.leave(k)
+	}
+	c.makeRoom()
+	c.parts = assembler{}
+	c.mu.Unlock()
+	if !errors.Is(err, ErrClosed) {
+		close(c.broken)
+	}
+	for _, k := range calls {
+		k.fail(err)
+	}
+	c.mail.fail(err)
+	c.server.cancelAll()
+}
+
+// Close leaves the job. It is collective: it returns when all ranks have called it, and until then this rank serves
+// tasks; what this rank has submitted and not yet got fails with ErrClosed. Close returns an error if a rank was lost.
+func (c *Comm) Close() error { return c.close(true) }
+
+func (c *Comm) close(whole bool) error {
+	if c.closed.Swap(true) {
+		return ErrClosed
+	}
+	c.stopSubmitting()
+	c.up.send(frame.Header{Kind: kindBye, Src: uint32(c.rank)}, nil)
+	c.up.flush()
+	var err error
+	select {
+	case <-c.bye:
+	case <-c.broken:
+		err = c.err
+	}
+	c.fail(ErrClosed)
+	c.server.cancelAll()
+	if whole {
+		c.server.close()
+		c.then.wait()
+	}
+	c.cleanup(whole)
+	forget(c)
+	return err
+}
+
+// stopSubmitting cancels what this rank has submitted. Tasks that it runs for others may still submit.
+func (c *Comm) stopSubmitting() {
+	c.mu.Lock()
+	var calls []*call
+	for k := range c.calls.all {
+		if !k.nested {
+			calls = append(calls, k)
+		}
+	}
+	c.mu.Unlock()
+	for _, k := range calls {
+		k.abandon(ErrClosed)
+	}
+}
+
+// Abort gives the job up: what is pending fails in every rank with a LostError that names this rank and err. Close then
+// returns at once.
+func (c *Comm) Abort(err error) {
+	text := fmt.Sprintf("aborted: %v", err)
+	c.up.send(frame.Header{Kind: kindAbort, Src: uint32(c.rank)}, []byte(text[:min(len(text), lentLen)]))
+	c.up.flush()
+	c.fail(&LostError{Rank: c.rank, Node: c.nodeName(c.rank), Reason: text})
+}
+
+type contextKey int
+
+const (
+	commKey contextKey = iota
+	taskKey
+)
+
+// NewContext returns a context in which functions find c. Main, tasks and commtest make such contexts.
+func NewContext(ctx context.Context, c *Comm) context.Context {
+	return context.WithValue(ctx, commKey, c)
+}
+
+// FromContext returns the Comm that ctx carries, else the process's own: the one that Init made.
+func FromContext(ctx context.Context) (*Comm, bool) {
+	if c, ok := ctx.Value(commKey).(*Comm); ok {
+		return c, true
+	}
+	c := own.Load()
+	return c, c != nil
+}
+
+// InTask says whether ctx is that of a running task, or derived from it.
+func InTask(ctx context.Context) bool { return taskOf(ctx) != nil }
+
+func taskOf(ctx context.Context) *running {
+	t, _ := ctx.Value(taskKey).(*running)
+	return t
+}
+
+// own is the Comm that Init or Main made in this process.
+var own atomic.Pointer[Comm]
+
+func forget(c *Comm) { own.CompareAndSwap(c, nil) }
+
+func find(ctx context.Context) (*Comm, error) {
+	if c, ok := FromContext(ctx); ok {
+		return c, nil
+	}
+	return nil, errors.New("comm: the context carries no Comm: call comm.Main or comm.Init first, or hand on the context you were given")
+}
+
+// complain writes a line of pprun's own to stderr.
+func complain(format string, args ...any) { fmt.Fprintf(os.Stderr, "pprun: "+format+"\n", args...) }

@@ -1,0 +1,36 @@
+// Package comm runs Go functions on every core of every machine that pprun started. The same program runs unchanged
+// without pprun: then it is rank 0 of 1, and tasks run on GOMAXPROCS goroutines.
+//
+// A program registers functions by name and calls Main. Rank 0 submits calls of them, and every rank runs some:
+//
+//	var SumPrimes = comm.Register("sum_primes", sumPrimes) // func(ctx context.Context, n int) (int, error)
+//
+//	func main() { comm.Main(run) }
+//
+//	func run(ctx context.Context, c *comm.Comm) error {
+//		f := SumPrimes.Submit(ctx, 100) // a *comm.Future[int]
+//		n, err := f.Get(ctx)
+//		...
+//		for r, err := range SumPrimes.Map(ctx, slices.Values(inputs)) { ... } // in order, lazy, bounded
+//	}
+//
+// Init is for programs in which every rank does its own part (SPMD): there each rank may submit, and package coll has
+// messages and collectives. Closures do not travel: what a function needs goes into its argument.
+//
+// # Errors
+//
+// A function that returns an error or panics gives a *TaskError, with the stack of the panic; its rank lives on. A rank
+// that dies gives a *LostError to whatever was pending, in every rank. Errors given to RegisterError, and the common ones
+// of the standard library, are found by errors.Is in the error of a task that ran elsewhere.
+//
+// # Contexts
+//
+// The context of Submit covers the task: when it ends, a waiting task is dropped, and the context of a running function
+// ends. The context of Get covers the waiting only. A function that submits tasks itself passes on the context it was
+// given; while it waits for them, its slot is free for others, so that nesting never deadlocks.
+//
+// # Speed
+//
+// All frames pass the hub in rank 0. Frames are written in batches; a rank has tasks ahead, for a millisecond of work,
+// so that short tasks do not wait for the network. Functions of a microsecond are fine: about a million a second.
+package comm

@@ -1,0 +1,149 @@
+package comm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+)
+
+// TaskError says that a function ran and failed: it returned an error or panicked.
+type TaskError struct {
+	Func    string // name it is registered under
+	ID      uint64 // of the task, among those of the rank that submitted it
+	Rank    int    // where it ran
+	Node    string // the host of that rank
+	Attempt int    // 0 for the first
+	Panic   bool   // it panicked
+	Stack   []byte // of the panic, as runtime/debug.Stack prints it
+	Err     error  // what it returned: the text, and the identity of errors given to RegisterError
+}
+
+func (e *TaskError) Error() string {
+	if e.Panic {
+		return fmt.Sprintf("comm: %s on rank %d (%s): panic: %v\n%s", e.Func, e.Rank, e.Node, e.Err, e.Stack)
+	}
+	return fmt.Sprintf("comm: %s on rank %d (%s): %v", e.Func, e.Rank, e.Node, e.Err)
+}
+
+// Unwrap returns Err.
+func (e *TaskError) Unwrap() error { return e.Err }
+
+// LostError says that a rank was lost. A task that was on it may have run, fully or partly.
+type LostError struct {
+	Rank   int    // -1 where the job as a whole is lost
+	Node   string // its host
+	Reason string
+	Exit   int    // exit status, where known
+	Signal string // that killed it, where known
+	OOM    bool   // killed for want of memory
+	Stderr []byte // its last words
+}
+
+func (e *LostError) Error() string {
+	if e.Rank < 0 {
+		return "comm: the job is lost: " + e.Reason
+	}
+	return fmt.Sprintf("comm: rank %d (%s) is lost: %s", e.Rank, e.Node, e.Reason)
+}
+
+// ErrClosed is the error of calls on a Comm that is closed.
+var ErrClosed = errors.New("comm: closed")
+
+// sentinels are the errors that keep their identity from rank to rank, by text.
+var sentinels struct {
+	mu     sync.RWMutex
+	byText map[string]error
+}
+
+func init() {
+	RegisterError(context.Canceled, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF, fs.ErrNotExist, fs.ErrExist,
+		fs.ErrPermission, fs.ErrInvalid, os.ErrDeadlineExceeded, errors.ErrUnsupported, ErrClosed, ErrDecodeBudget)
+}
+
+// RegisterError lets errors keep their identity from rank to rank: errors.Is finds them in the error of a task that ran
+// elsewhere. Call it in an init function, in all ranks alike. The common errors of context, io, io/fs and os are
+// registered already. It panics where another error of the same text is registered.
+func RegisterError(errs ...error) {
+	sentinels.mu.Lock()
+	defer sentinels.mu.Unlock()
+	if sentinels.byText == nil {
+		sentinels.byText = make(map[string]error)
+	}
+	for _, err := range errs {
+		if old := sentinels.byText[err.Error()]; old != nil && old != err {
+			panic(fmt.Sprintf("comm: RegisterError: two errors read %q", err.Error()))
+		}
+		sentinels.byText[err.Error()] = err
+	}
+}
+
+// wireError is how an error travels.
+type wireError struct {
+	Text  string
+	Is    []string `cbor:",omitempty"` // texts of the registered errors it is
+	Stack []byte   `cbor:",omitempty"`
+}
+
+// maxErrorText bounds what of an error's text and of a stack travels.
+const maxErrorText = 64 << 10
+
+func encodeError(err error, stack []byte) []byte {
+	w := wireError{Text: textOf(err), Stack: stack[:min(len(stack), maxErrorText)]}
+	w.Text = w.Text[:min(len(w.Text), maxErrorText)]
+	sentinels.mu.RLock()
+	for text, s := range sentinels.byText {
+		if isError(err, s) {
+			w.Is = append(w.Is, text)
+		}
+	}
+	sentinels.mu.RUnlock()
+	b, err := cborEnc.Marshal(w)
+	if err != nil {
+		panic(err) // strings and bytes always encode
+	}
+	return b
+}
+
+// textOf and isError call methods of the user's error, which may panic.
+func textOf(err error) (text string) {
+	defer func() {
+		if p := recover(); p != nil {
+			text = fmt.Sprintf("an error of type %T whose Error method panics: %v", err, p)
+		}
+	}()
+	return err.Error()
+}
+
+func isError(err, target error) (is bool) {
+	defer func() { _ = recover() }()
+	return errors.Is(err, target)
+}
+
+// remoteError is an error that came from another rank.
+type remoteError struct {
+	text string
+	is   []error
+}
+
+func (e *remoteError) Error() string   { return e.text }
+func (e *remoteError) Unwrap() []error { return e.is }
+
+func decodeError(b []byte) (err error, stack []byte) {
+	var w wireError
+	if err := cborDec.Unmarshal(b, &w); err != nil {
+		return fmt.Errorf("an error that cannot be decoded: %w", err), nil
+	}
+	e := &remoteError{text: w.Text}
+	sentinels.mu.RLock()
+	for _, text := range w.Is {
+		if s := sentinels.byText[text]; s != nil {
+			e.is = append(e.is, s)
+		}
+	}
+	sentinels.mu.RUnlock()
+	return e, w.Stack
+}

@@ -1,0 +1,167 @@
+package comm
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"unsafe"
+)
+
+// Future is the result of a task to come. Its methods are safe for concurrent use.
+type Future[R any] struct {
+	call
+	value *R // of a future made by Then
+}
+
+// newFailed returns a future that has failed already.
+func newFailed[R any](err error) *Future[R] {
+	f := new(Future[R])
+	f.fail(err)
+	return f
+}
+
+// Get waits for the result. The error is a *TaskError if the function failed, a *LostError if a rank was lost, that of
+// the context the task was submitted in if it ended, or that of ctx: then the task goes on, and Get may be called again.
+// In a running task Get gives the task's slot to others while it waits. Every Get decodes the result anew.
+func (f *Future[R]) Get(ctx context.Context) (R, error) {
+	var r R
+	if err := f.join(ctx); err != nil {
+		return r, err
+	}
+	if f.value != nil {
+		return *f.value, f.outcome()
+	}
+	if err := f.outcome(); err != nil {
+		return r, err
+	}
+	if err := f.fn.res.decode(f.body, unsafe.Pointer(&r)); err != nil {
+		var zero R
+		return zero, fmt.Errorf("comm: result of %s from rank %d: %w", f.fn.name, f.rank, err)
+	}
+	return r, nil
+}
+
+// join waits for the end of a call.
+func (k *call) join(ctx context.Context) error {
+	if k.ended() {
+		return nil
+	}
+	w := bells.Get().(*bell)
+	if !k.await(&w.waiter) {
+		bells.Put(w)
+		return nil
+	}
+	k.comm.up.flush()
+	defer yield(ctx)()
+	select {
+	case <-w.rung:
+		bells.Put(w)
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// A bell is a waiter that wakes one goroutine.
+type bell struct {
+	waiter
+	rung chan struct{}
+}
+
+var bells = sync.Pool{New: func() any {
+	b := &bell{rung: make(chan struct{}, 1)}
+	b.fire = func(*call) { b.rung <- struct{}{} }
+	return b
+}}
+
+// Done returns a channel that is closed when the result is there, for select.
+func (f *Future[R]) Done() <-chan struct{} {
+	done := make(chan struct{})
+	if !f.await(&waiter{fire: func(*call) { close(done) }}) {
+		close(done)
+	}
+	return done
+}
+
+// Cancel gives the task up: Get returns context.Canceled, a task not yet begun never is, and the context of a running
+// function ends. Canceling a task that has ended does nothing.
+func (f *Future[R]) Cancel() {
+	if f.comm != nil && !f.ended() {
+		f.abandon(fmt.Errorf("comm: %s: %w", f.fn.name, context.Canceled))
+	}
+}
+
+// Then calls fn with the result when it is there, and returns a future of the same result that is done when fn has
+// returned. The functions given to Then of one Comm never run at the same time.
+func (f *Future[R]) Then(fn func(R, error)) *Future[R] {
+	g := &Future[R]{value: new(R)}
+	g.comm, g.fn = f.comm, f.fn
+	run := func() {
+		r, err := f.Get(context.Background())
+		defer func() {
+			*g.value = r
+			if err != nil {
+				g.fail(err)
+				return
+			}
+			g.rank = f.rank
+			g.complete()
+		}()
+		fn(r, err)
+	}
+	then := &orphans
+	if f.comm != nil {
+		then = &f.comm.then
+	}
+	if !f.await(&waiter{fire: func(*call) { then.add(run) }}) {
+		then.add(run)
+	}
+	return g
+}
+
+// callbacks runs functions one after another, in a goroutine that lives while there are any.
+type callbacks struct {
+	mu    sync.Mutex
+	queue []func()
+	busy  bool
+	done  sync.Cond
+}
+
+// orphans runs the callbacks of futures that have no Comm.
+var orphans callbacks
+
+func (q *callbacks) add(fn func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.queue = append(q.queue, fn)
+	if !q.busy {
+		q.busy = true
+		go q.run()
+	}
+}
+
+func (q *callbacks) run() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.queue) > 0 {
+		fn := q.queue[0]
+		q.queue = q.queue[1:]
+		q.mu.Unlock()
+		fn()
+		q.mu.Lock()
+	}
+	q.busy = false
+	if q.done.L != nil {
+		q.done.Broadcast()
+	}
+}
+
+// wait waits until no callback is left.
+func (q *callbacks) wait() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.done.L = &q.mu
+	for q.busy {
+		q.done.Wait()
+	}
+}

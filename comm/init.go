@@ -1,0 +1,114 @@
+package comm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/pprun/pprun/comm/place"
+)
+
+// An InitOption changes what Init and Main do.
+type InitOption func(*settings)
+
+type settings struct {
+	slots              int // of this rank; -1: as the launcher has it
+	maxTasks, maxBytes int
+	maxUnread          int
+	joinTimeout        time.Duration
+}
+
+func newSettings(opts []InitOption) settings {
+	s := settings{slots: -1, maxTasks: 1_000_000, maxBytes: 1 << 30, maxUnread: 1 << 30, joinTimeout: 2 * time.Minute}
+	for _, opt := range opts {
+		opt(&s)
+	}
+	return s
+}
+
+// Slots sets how many tasks this rank runs at once, in place of its share of the node's processors. With 0 it runs none
+// but those of OnAll. Give each rank its own, for instance by os.Getenv("PPRUN_RANK").
+func Slots(n int) InitOption { return func(s *settings) { s.slots = max(0, n) } }
+
+// Limits sets how many tasks, and how many bytes of their arguments, may wait before Submit blocks: 1,000,000 and 1 GiB
+// by default.
+func Limits(tasks, bytes int) InitOption {
+	return func(s *settings) { s.maxTasks, s.maxBytes = max(1, tasks), max(1, bytes) }
+}
+
+// MaxUnread sets how many bytes of messages may have arrived and wait to be received; beyond it the job fails. The
+// default is 1 GiB.
+func MaxUnread(bytes int) InitOption { return func(s *settings) { s.maxUnread = bytes } }
+
+// JoinTimeout sets how long Init waits for the other ranks: 2 minutes by default.
+func JoinTimeout(d time.Duration) InitOption { return func(s *settings) { s.joinTimeout = d } }
+
+// Init joins the ranks of the job. Every rank calls it, and goes on when all have. From then on each serves tasks in the
+// background, until all have called Close. Without a launcher it returns rank 0 of 1, whose tasks run on GOMAXPROCS
+// goroutines. Init fails, naming them, if some ranks are not in when ctx ends or JoinTimeout is over; a process calls
+// it once.
+func Init(ctx context.Context, opts ...InitOption) (*Comm, error) {
+	return initRank(ctx, place.SPMD, caller(1), newSettings(opts))
+}
+
+func initRank(ctx context.Context, role place.Role, where string, s settings) (*Comm, error) {
+	fns := registered.freeze(where)
+	link, err := place.Take(ctx, role)
+	if errors.Is(err, place.ErrNoAgent) {
+		return adopt(newSingleton(s, fns))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("comm: %w", err)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, s.joinTimeout, fmt.Errorf("no answer within %v", s.joinTimeout))
+	defer cancel()
+	c, err := join(ctx, link, s, fns)
+	if err != nil {
+		link.Close()
+		return nil, err
+	}
+	go c.watchAgent(link)
+	return adopt(c, nil)
+}
+
+// adopt makes c the process's own.
+func adopt(c *Comm, err error) (*Comm, error) {
+	if err != nil {
+		return nil, err
+	}
+	if !own.CompareAndSwap(nil, c) {
+		return nil, errors.New("comm: Init was called before in this process")
+	}
+	return c, nil
+}
+
+// newSingleton makes rank 0 of 1.
+func newSingleton(s settings, fns []*function) (*Comm, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	p := place.Place{
+		Job: fmt.Sprintf("single-%08x", rand.Uint32()), Size: 1, Nodes: []string{host}, NodeOf: []int{0},
+		Slots: []int{runtime.GOMAXPROCS(0)},
+	}
+	if s.slots == 0 {
+		return nil, errors.New("comm: Slots(0) in a job of one rank: nobody would run a task")
+	}
+	c := newComm(p, s, fns)
+	h := newHub(c.slots, len(fns), c.nodeName)
+	c.connect(h)
+	c.cleanup = func(bool) {}
+	return c, nil
+}
+
+// connect joins rank 0 and its hub.
+func (c *Comm) connect(h *hub) {
+	c.up = hubPort{h}
+	h.members[0].port = rankPort{c}
+	h.open()
+}

@@ -1,0 +1,57 @@
+package comm
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/pprun/pprun/comm/place"
+)
+
+// Main joins the ranks of the job, calls run on rank 0 while all ranks, rank 0 included, serve tasks, and ends the
+// process when run has returned: with status 0, or with 1 after the error, printed once. Call it as the last thing in
+// main. The context that run gets carries the Comm and ends on SIGINT or SIGTERM.
+func Main(run func(ctx context.Context, c *Comm) error, opts ...InitOption) {
+	os.Exit(mainRank(run, caller(1), newSettings(opts)))
+}
+
+func mainRank(run func(context.Context, *Comm) error, where string, s settings) (exit int) {
+	role := place.SPMD
+	if env, ok, err := place.FromEnviron(); ok && err == nil && env.Rank > 0 {
+		role = place.Serve
+	}
+	if role == place.Serve {
+		return serve(where, s)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	c, err := initRank(ctx, role, where, s)
+	if err != nil {
+		complain("rank 0: %v", err)
+		return 1
+	}
+	err = run(NewContext(ctx, c), c)
+	if lost := c.close(false); err == nil {
+		err = lost
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "rank 0: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// serve is Main on a rank above 0: it runs tasks until rank 0 closes.
+func serve(where string, s settings) (exit int) {
+	c, err := initRank(context.Background(), place.Serve, where, s)
+	if err != nil {
+		complain("%v", err)
+		return 1
+	}
+	if err := c.close(false); err != nil {
+		return mourn(c, err)
+	}
+	return 0
+}

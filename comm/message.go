@@ -1,0 +1,255 @@
+package comm
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/pprun/pprun/comm/frame"
+)
+
+const (
+	messageWindow = 4 << 20           // message bytes under way from one rank to another
+	ackEvery      = messageWindow / 8 // bytes after which a receiver opens the window again
+)
+
+// A mailbox holds the messages that have arrived and were not asked for yet, and the windows of those under way. It
+// never makes the reader wait: MPI calls it the queue of unexpected messages.
+type mailbox struct {
+	comm      *Comm
+	maxUnread int
+
+	mu     sync.Mutex
+	boxes  map[boxKey]*box
+	unread int            // bytes in all boxes
+	err    error          // why nothing comes any more
+	failed chan struct{}  // closed with err set
+	sent   []int          // bytes under way, by destination
+	heard  []int          // bytes arrived and not acknowledged, by source
+	opened chan struct{}  // closed when a window opens; nil if nobody waits
+	order  [64]sync.Mutex // by destination and tag: keeps the frames of two messages apart
+}
+
+type boxKey struct {
+	src int
+	tag uint64
+}
+
+type box struct {
+	messages [][]byte
+	waiting  int           // receivers
+	filled   chan struct{} // has room for one: a message was put
+}
+
+func (b *mailbox) init(c *Comm, maxUnread int) {
+	b.comm, b.maxUnread = c, maxUnread
+	b.boxes = make(map[boxKey]*box)
+	b.failed = make(chan struct{})
+	b.sent, b.heard = make([]int, c.Size()), make([]int, c.Size())
+}
+
+// SendMessage sends bytes to a rank. It is the ground that package coll builds on; programs use that. Messages to one
+// rank under one tag arrive in order. It returns when b may be used again, which says nothing of the receiver; it waits
+// while more than 4 MiB are under way to dst. A message has at most 1 GiB.
+func (c *Comm) SendMessage(ctx context.Context, dst int, tag uint64, b []byte) error {
+	switch {
+	case dst < 0 || dst >= c.Size():
+		return fmt.Errorf("comm: send to rank %d: want 0 to %d", dst, c.Size()-1)
+	case len(b) > maxLen:
+		return fmt.Errorf("comm: send to rank %d: the message has %d bytes, at most %d", dst, len(b), maxLen)
+	case ctx.Err() != nil:
+		return fmt.Errorf("comm: send to rank %d: %w", dst, context.Cause(ctx))
+	}
+	if dst == c.rank {
+		if err := c.mail.error(); err != nil {
+			return fmt.Errorf("comm: send to rank %d: %w", dst, err)
+		}
+		c.mail.put(dst, tag, bytes.Clone(b))
+		return nil
+	}
+	m := &c.mail
+	order := &m.order[(uint64(dst)*31+tag)%uint64(len(m.order))]
+	order.Lock()
+	defer order.Unlock()
+	for first := true; first || len(b) > 0; first = false {
+		part := b[:min(len(b), chunkLen)]
+		b = b[len(part):]
+		h := frame.Header{Kind: kindMessage, Src: uint32(c.rank), Dst: uint32(dst), ID: tag}
+		if len(b) > 0 {
+			h.Flags = frame.More
+		}
+		// Once begun a message must be sent to its end, or the next under this tag would continue it.
+		if !first {
+			ctx = context.WithoutCancel(ctx)
+		}
+		if err := m.reserve(ctx, dst, len(part)); err != nil {
+			return fmt.Errorf("comm: send to rank %d: %w", dst, err)
+		}
+		if len(part) > lentLen {
+			part = bytes.Clone(part)
+		}
+		c.up.send(h, part)
+	}
+	c.up.flush()
+	return nil
+}
+
+// reserve waits until the window to dst has room.
+func (b *mailbox) reserve(ctx context.Context, dst, n int) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.err == nil && b.sent[dst] > 0 && b.sent[dst]+n > messageWindow {
+		if b.opened == nil {
+			b.opened = make(chan struct{})
+		}
+		opened := b.opened
+		b.mu.Unlock()
+		b.comm.up.flush()
+		var err error
+		select {
+		case <-opened:
+		case <-b.failed:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+		b.mu.Lock()
+		if err != nil {
+			return err
+		}
+	}
+	b.sent[dst] += n
+	return b.err
+}
+
+// acked opens the window to dst again.
+func (b *mailbox) acked(dst, n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sent[dst] -= min(n, b.sent[dst])
+	if b.opened != nil {
+		close(b.opened)
+		b.opened = nil
+	}
+}
+
+// arrived acknowledges bytes as they come, not as they are asked for: what is not asked for is bounded by maxUnread.
+func (b *mailbox) arrived(src, n int) {
+	b.mu.Lock()
+	b.heard[src] += n
+	heard := b.heard[src]
+	if heard < ackEvery {
+		b.mu.Unlock()
+		return
+	}
+	b.heard[src] = 0
+	b.mu.Unlock()
+	b.comm.up.send(frame.Header{Kind: kindAck, Src: uint32(b.comm.rank), Dst: uint32(src), ID: uint64(heard)}, nil)
+	b.comm.up.nudge()
+}
+
+// put stores a message, lent or given.
+func (b *mailbox) put(src int, tag uint64, message []byte) {
+	if len(message) <= lentLen {
+		message = append(make([]byte, 0, len(message)), message...)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err != nil {
+		return
+	}
+	x := b.box(src, tag)
+	x.messages = append(x.messages, message)
+	b.unread += len(message)
+	if b.unread > b.maxUnread {
+		c := b.comm
+		go c.Abort(fmt.Errorf("more than %d bytes of messages have arrived and were not received, the last from rank %d under tag %#x: receive them, or send less at once", b.maxUnread, src, tag))
+	}
+	x.ring()
+}
+
+// ring wakes a receiver.
+func (x *box) ring() {
+	select {
+	case x.filled <- struct{}{}:
+	default:
+	}
+}
+
+// box returns the box of a source and tag. b.mu is held.
+func (b *mailbox) box(src int, tag uint64) *box {
+	key := boxKey{src, tag}
+	x := b.boxes[key]
+	if x == nil {
+		x = &box{filled: make(chan struct{}, 1)}
+		b.boxes[key] = x
+	}
+	return x
+}
+
+// RecvMessage waits for the next message from a rank under a tag. The bytes are the caller's.
+func (c *Comm) RecvMessage(ctx context.Context, src int, tag uint64) ([]byte, error) {
+	if src < 0 || src >= c.Size() {
+		return nil, fmt.Errorf("comm: receive from rank %d: want 0 to %d", src, c.Size()-1)
+	}
+	message, err := c.mail.take(ctx, src, tag)
+	if err != nil {
+		return nil, fmt.Errorf("comm: receive from rank %d: %w", src, err)
+	}
+	return message, nil
+}
+
+func (b *mailbox) take(ctx context.Context, src int, tag uint64) ([]byte, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	x := b.box(src, tag)
+	x.waiting++
+	defer func() {
+		x.waiting--
+		switch {
+		case len(x.messages) > 0:
+			x.ring() // for another receiver
+		case x.waiting == 0:
+			delete(b.boxes, boxKey{src, tag})
+		}
+	}()
+	for len(x.messages) == 0 && b.err == nil {
+		b.mu.Unlock()
+		b.comm.up.flush()
+		var err error
+		select {
+		case <-x.filled:
+		case <-b.failed:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+		b.mu.Lock()
+		if err != nil {
+			return nil, err
+		}
+	}
+	if len(x.messages) == 0 {
+		return nil, b.err
+	}
+	message := x.messages[0]
+	x.messages[0] = nil
+	x.messages = x.messages[1:]
+	b.unread -= len(message)
+	return message, nil
+}
+
+func (b *mailbox) error() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
+}
+
+// fail ends all waiting.
+func (b *mailbox) fail(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err == nil {
+		b.err = err
+		close(b.failed)
+	}
+}

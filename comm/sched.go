@@ -1,0 +1,315 @@
+package comm
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/pprun/pprun/comm/frame"
+)
+
+// The scheduler gives tasks to ranks: first to those with an idle slot, then ahead of need to those whose queue is
+// short in time. How long a function runs is learned from its results; a rank holds two tasks for each slot or as many
+// as take maxAhead, so that long tasks stay here, where any rank may still take them, and short ones do not wait for
+// the network. What nested tasks submit goes first: others may wait for it.
+const (
+	maxAhead      = time.Millisecond // of work that a slot has ahead of it
+	maxAheadTasks = 1024             // that a rank has at once
+	maxAheadBytes = 256 << 10        // of arguments that it has at once, if of two tasks for each slot or more
+)
+
+// A task as the hub sees it.
+type task struct {
+	next    *task   // in a queue, or of those to be used again
+	src     *member // that submitted it
+	id      uint64  // among the tasks of src
+	on      *member // that runs it, or must
+	run     uint64  // id of the run, among those of on
+	payload []byte  // head and argument
+	begun   bool    // on a rank
+	dropped bool    // canceled: nobody waits for its result
+	yielded bool    // it waits for others and holds no slot
+	partial bool    // a part of its result has come
+	guess   time.Duration
+	small   [32]byte
+}
+
+func (t *task) fn() uint32 { fn, _, _ := parseTaskHead(t.payload); return fn }
+
+// A member is a rank as the hub sees it. The hub's mu guards it, but for port and what never changes.
+type member struct {
+	rank  int
+	slots int
+	port  port
+	link  *link // nil for rank 0
+
+	submitted []*task // by the index in the task's id
+	runs      table[*task]
+	yielded   int           // of runs
+	ahead     time.Duration // guessed time of runs
+	bytes     int           // of runs
+	own       queue         // tasks for this rank only
+	level     level
+	at        int // index in hub.levels[level]
+	bye       bool
+}
+
+// level says how much a rank has to do.
+type level int
+
+const (
+	idle  level = iota // a slot is free
+	ready              // it may have tasks ahead
+	full
+)
+
+func (m *member) measure() level {
+	holds := m.runs.len() - m.yielded
+	switch {
+	case holds < m.slots:
+		return idle
+	case m.slots == 0:
+		return full
+	case holds < 2*m.slots,
+		holds < maxAheadTasks && m.bytes < maxAheadBytes && m.ahead < maxAhead*time.Duration(m.slots):
+		return ready
+	}
+	return full
+}
+
+// A queue is a list of tasks, first in first out.
+type queue struct{ first, last *task }
+
+func (q *queue) push(t *task) {
+	if q.first == nil {
+		q.first = t
+	} else {
+		q.last.next = t
+	}
+	q.last = t
+}
+
+func (q *queue) pop() *task {
+	t := q.first
+	if t != nil {
+		q.first = t.next
+		t.next = nil
+	}
+	return t
+}
+
+// relevel puts a rank where it belongs after its load changed.
+func (h *hub) relevel(m *member) {
+	l := m.measure()
+	if l == m.level {
+		return
+	}
+	old := h.levels[m.level]
+	last := old[len(old)-1]
+	old[m.at], last.at = last, m.at
+	h.levels[m.level] = old[:len(old)-1]
+	m.level, m.at = l, len(h.levels[l])
+	h.levels[l] = append(h.levels[l], m)
+}
+
+// pick chooses a rank for the next task: nil if all are full. Of idle ones the hub's own comes first, being next door.
+func (h *hub) pick() *member {
+	if h.members[0].level == idle {
+		return h.members[0]
+	}
+	for _, l := range []level{idle, ready} {
+		if ms := h.levels[l]; len(ms) > 0 {
+			h.turn++
+			return ms[h.turn%len(ms)]
+		}
+	}
+	return nil
+}
+
+// dispatch gives tasks to ranks while there are both.
+func (h *hub) dispatch() {
+	for h.nested.first != nil || h.queue.first != nil {
+		m := h.pick()
+		if m == nil {
+			return
+		}
+		t := h.nested.pop()
+		if t == nil {
+			t = h.queue.pop()
+		}
+		if t.dropped {
+			h.release(t)
+			continue
+		}
+		h.begin(t, m)
+	}
+}
+
+// begin sends a task to a rank.
+func (h *hub) begin(t *task, m *member) {
+	t.on, t.begun = m, true
+	t.run = m.runs.add(t)
+	t.guess = h.guess[t.fn()]
+	m.ahead += t.guess
+	m.bytes += len(t.payload)
+	if m.level == idle {
+		h.urgent = true
+	}
+	m.port.send(frame.Header{Kind: kindRun, Src: uint32(t.src.rank), Dst: uint32(m.rank), ID: t.run}, t.payload)
+	h.touch(m)
+	h.relevel(m)
+}
+
+// submit takes a task from a rank. payload is lent or given.
+func (h *hub) submit(m *member, f frame.Header, payload []byte) error {
+	payload, ok, err := h.parts.add(f, payload)
+	if !ok {
+		return err
+	}
+	i := int(uint32(f.ID))
+	switch {
+	case len(payload) < taskHeadLen:
+		return fmt.Errorf("a task of %d bytes", len(payload))
+	case i > 2*len(m.submitted)+1<<16:
+		return fmt.Errorf("a task with id %#x after %d", f.ID, len(m.submitted))
+	case f.Dst != anyRank && int(f.Dst) >= len(h.members):
+		return fmt.Errorf("a task for rank %d of %d", f.Dst, len(h.members))
+	}
+	fn, flags, _ := parseTaskHead(payload)
+	if int(fn) >= len(h.guess) {
+		return fmt.Errorf("a task of function %d of %d", fn, len(h.guess))
+	}
+	t := h.take()
+	t.src, t.id = m, f.ID
+	if len(payload) <= lentLen {
+		t.payload = append(t.small[:0], payload...)
+	} else {
+		t.payload = payload
+	}
+	for i >= len(m.submitted) {
+		m.submitted = append(m.submitted, nil)
+	}
+	m.submitted[i] = t
+	switch {
+	case f.Dst != anyRank:
+		on := h.members[f.Dst]
+		on.own.push(t)
+		h.beginOwn(on)
+		return nil
+	case flags&flagNested != 0:
+		h.nested.push(t)
+	default:
+		h.queue.push(t)
+	}
+	h.dispatch()
+	return nil
+}
+
+// beginOwn gives a rank the tasks that are for it only, while it has room.
+func (h *hub) beginOwn(m *member) {
+	for m.own.first != nil && (m.level != full || m.runs.len()-m.yielded < 2) {
+		t := m.own.pop()
+		if t.dropped {
+			h.release(t)
+			continue
+		}
+		h.begin(t, m)
+	}
+}
+
+// result takes a result, or a part of one, from the rank that ran the task and passes it on.
+func (h *hub) result(m *member, f frame.Header, payload []byte) error {
+	t, ok := m.runs.get(f.ID)
+	if !ok {
+		return fmt.Errorf("a result of run %#x, which it does not have", f.ID)
+	}
+	if !t.dropped {
+		to := t.src
+		to.port.send(frame.Header{Kind: kindResult, Flags: f.Flags, Src: uint32(m.rank), Dst: uint32(to.rank), ID: t.id}, payload)
+		h.touch(to)
+	}
+	if len(payload) >= resultHeadLen && !t.partial {
+		_, ran := parseResultHead(payload)
+		g := &h.guess[t.fn()]
+		*g += (min(ran, time.Hour) - *g) / 4
+	}
+	if t.partial = f.Flags&frame.More != 0; t.partial {
+		return nil
+	}
+	m.runs.remove(f.ID)
+	m.ahead -= t.guess
+	m.bytes -= len(t.payload)
+	if t.yielded {
+		m.yielded--
+	}
+	h.unlist(t)
+	h.release(t)
+	h.relevel(m)
+	h.beginOwn(m)
+	h.dispatch()
+	return nil
+}
+
+// cancel drops a task that has not begun, and passes the word on for one that has.
+func (h *hub) cancel(m *member, id uint64) {
+	h.parts.drop(kindSubmit, uint32(m.rank), anyRank, id)
+	i := int(uint32(id))
+	if i >= len(m.submitted) || m.submitted[i] == nil || m.submitted[i].id != id {
+		return
+	}
+	t := m.submitted[i]
+	h.unlist(t)
+	t.dropped = true
+	if t.begun {
+		t.on.port.send(frame.Header{Kind: kindCancel, Src: uint32(m.rank), Dst: uint32(t.on.rank), ID: t.run}, nil)
+		h.touch(t.on)
+		h.urgent = true
+	} else {
+		t.payload = append(t.small[:0], t.payload[:taskHeadLen]...) // its argument is not needed any more
+	}
+}
+
+// yields notes that a run holds no slot, or holds one again.
+func (h *hub) yields(m *member, id uint64, yielded bool) error {
+	t, ok := m.runs.get(id)
+	if !ok || t.yielded == yielded {
+		return fmt.Errorf("a yield or resume of run %#x", id)
+	}
+	t.yielded = yielded
+	if yielded {
+		m.yielded++
+	} else {
+		m.yielded--
+	}
+	h.relevel(m)
+	h.beginOwn(m)
+	h.dispatch()
+	return nil
+}
+
+// unlist forgets a task's id.
+func (h *hub) unlist(t *task) {
+	i := int(uint32(t.id))
+	if t.src.submitted[i] == t {
+		t.src.submitted[i] = nil
+	}
+}
+
+// take and release reuse tasks: a hub that has run a million of them need not make another.
+func (h *hub) take() *task {
+	if t := h.spare; t != nil {
+		h.spare, t.next = t.next, nil
+		h.spares--
+		return t
+	}
+	return new(task)
+}
+
+const maxSpares = 8192
+
+func (h *hub) release(t *task) {
+	if h.spares < maxSpares {
+		*t = task{next: h.spare}
+		h.spare = t
+		h.spares++
+	}
+}

@@ -1,0 +1,117 @@
+package comm
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/pprun/pprun/comm/frame"
+)
+
+// The rank-hub protocol. The hub is a part of rank 0; a link carries one rank or several.
+//
+//	rank -> hub   hello    who we are: job, ranks, incarnations, fingerprint of the registered functions
+//	hub  -> rank  differ   the hub's functions, where the fingerprints differ
+//	rank -> hub   differ   the rank's functions; both ends now know what differs, and give up
+//	hub  -> rank  refuse   why not
+//	hub  -> rank  welcome  every rank is here; before it nothing else flows
+//
+//	rank -> hub   submit   a task (dst: the rank to run it, or anyRank)
+//	hub  -> rank  run      a task, under the id of this run
+//	rank -> hub   result   of a run, with the run's id; the hub passes it on with the task's id
+//	rank -> hub   cancel   of a task; the hub drops it or passes it on with the run's id
+//	rank -> hub   yield    a run waits for other tasks and holds no slot
+//	rank -> hub   resume   it holds one again
+//	rank -> rank  message  tagged bytes (id: the tag), in order for each tag
+//	rank -> rank  ack      that many message bytes (id) have arrived: the window opens again
+//	hub  -> rank  lost     a rank is lost: all that is pending fails
+//	rank -> hub   abort    this rank gives the job up
+//	both          ping     still here
+//	rank -> hub   bye      this rank has called Close, and serves on
+//	hub  -> rank  bye      all ranks have: the link ends
+//
+// src and dst of the header are ranks. A payload above chunkLen travels as several frames (frame.More).
+const (
+	kindHello   frame.Kind = 1  // CBOR hello
+	kindWelcome frame.Kind = 2  // CBOR welcome
+	kindRefuse  frame.Kind = 3  // text
+	kindDiffer  frame.Kind = 4  // CBOR []signature
+	kindSubmit  frame.Kind = 5  // task head, argument
+	kindRun     frame.Kind = 6  // task head, argument
+	kindResult  frame.Kind = 7  // result head, result or CBOR wireError
+	kindCancel  frame.Kind = 8  // empty
+	kindYield   frame.Kind = 9  // empty
+	kindResume  frame.Kind = 10 // empty
+	kindMessage frame.Kind = 11 // bytes
+	kindAck     frame.Kind = 12 // empty
+	kindLost    frame.Kind = 13 // CBOR LostError
+	kindAbort   frame.Kind = 14 // text
+	kindPing    frame.Kind = 15 // empty
+	kindBye     frame.Kind = 16 // empty
+)
+
+// protocol is the version of all this.
+const protocol = 1
+
+// anyRank is the dst of a task that any rank may run.
+const anyRank = 1<<32 - 1
+
+const (
+	lentLen  = 64 << 10 // a payload up to this length is lent to whom it is sent, a longer one is given away
+	chunkLen = 1 << 20  // the most payload that one frame carries, so that no message blocks the others
+	maxLen   = 1 << 30  // the longest argument, result or message
+)
+
+// helloLimits is what the hub accepts of a link that is not welcome yet, joinLimits what a rank accepts until it is.
+var (
+	helloLimits = frame.Limits{kindHello: 1 << 20, kindDiffer: 4 << 20}
+	joinLimits  = frame.Limits{kindWelcome: 4 << 20, kindRefuse: 64 << 10, kindDiffer: 4 << 20, kindPing: frame.NoPayload}
+)
+
+// upLimits is what the hub accepts of a welcome rank, downLimits what a rank accepts of the hub.
+var (
+	upLimits = frame.Limits{
+		kindSubmit: chunkLen, kindResult: chunkLen, kindMessage: chunkLen, kindAbort: 64 << 10,
+		kindCancel: frame.NoPayload, kindYield: frame.NoPayload, kindResume: frame.NoPayload,
+		kindAck: frame.NoPayload, kindPing: frame.NoPayload, kindBye: frame.NoPayload,
+	}
+	downLimits = frame.Limits{
+		kindRun: chunkLen, kindResult: chunkLen, kindMessage: chunkLen, kindLost: 64 << 10,
+		kindCancel: frame.NoPayload, kindAck: frame.NoPayload, kindPing: frame.NoPayload, kindBye: frame.NoPayload,
+	}
+)
+
+// A task's head: u32 function, u8 flags, u8 attempt, u16 zero; little-endian like the arguments.
+const taskHeadLen = 8
+
+const flagNested = 1 << 0 // submitted by a running task: goes before those that are not
+
+func putTaskHead(b []byte, fn uint32, flags, attempt byte) {
+	binary.LittleEndian.PutUint32(b, fn)
+	b[4], b[5], b[6], b[7] = flags, attempt, 0, 0
+}
+
+func parseTaskHead(b []byte) (fn uint32, flags, attempt byte) {
+	return binary.LittleEndian.Uint32(b), b[4], b[5]
+}
+
+// A result's head: u64 status in the lowest 8 bits, above them the time the function ran, in nanoseconds.
+const resultHeadLen = 8
+
+// status is how a task ended.
+type status uint8
+
+const (
+	statusOK     status = iota
+	statusError         // the function returned an error, or its argument or result could not travel
+	statusPanic         // it panicked
+	statusFailed        // at its submitter: canceled, lost, never sent
+)
+
+func putResultHead(b []byte, s status, ran time.Duration) {
+	binary.LittleEndian.PutUint64(b, uint64(ran)<<8|uint64(s))
+}
+
+func parseResultHead(b []byte) (status, time.Duration) {
+	v := binary.LittleEndian.Uint64(b)
+	return status(v), time.Duration(v >> 8)
+}
