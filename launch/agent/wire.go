@@ -196,11 +196,11 @@ type Started struct{ PIDs []int }
 // Exit is the end of one rank.
 type Exit struct {
 	Rank, PID    int
-	Code         int    // exit status, -1 when a signal ended it
-	Signal       int    // 0: it exited
-	Core, OOM    bool   // OOM: the kernel's out-of-memory killer did it
-	Killed       bool   // the agent had been told to end it
-	Left         bool   // it had left the job in order (bye)
+	Code         int  // exit status, -1 when a signal ended it
+	Signal       int  // 0: it exited
+	Core, OOM    bool // OOM: the kernel's out-of-memory killer did it
+	Killed       bool // the agent had been told to end it
+	Left         bool // it had left the job in order (bye)
 	Wall         time.Duration
 	User, System time.Duration
 	MaxRSS       int64  // bytes

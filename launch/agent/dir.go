@@ -1,0 +1,105 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// maxSocketDir leaves room in a socket's path for the sockets' own names.
+const maxSocketDir = 90
+
+// dirs are the directories that live as long as the job: one for its sockets, one for the user's files.
+type dirs struct {
+	guard *guard
+
+	mu         sync.Mutex
+	socketDir  string
+	privateDir string
+}
+
+// private returns the directory of staged files, where ranks also run when they cannot run in the caller's.
+func (d *dirs) private(job string) (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ensure(&d.privateDir, job, []string{os.Getenv("TMPDIR"), "/tmp", "/var/tmp"}, 1<<10)
+}
+
+// sockets returns the directory of the job's sockets.
+func (d *dirs) sockets(job string) (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ensure(&d.socketDir, job, []string{os.Getenv("XDG_RUNTIME_DIR"), os.Getenv("TMPDIR"), "/tmp"}, maxSocketDir)
+}
+
+// ensure makes the directory *p, 0700, below the first parent that lets it.
+func (d *dirs) ensure(p *string, job string, parents []string, longest int) (string, error) {
+	if *p != "" {
+		return *p, nil
+	}
+	var why []string
+	for _, parent := range parents {
+		if parent == "" {
+			continue
+		}
+		path, err := os.MkdirTemp(parent, "pprun-"+job+"-")
+		if err == nil && len(path) > longest {
+			os.Remove(path)
+			err = fmt.Errorf("the path of a socket there would be too long")
+		}
+		if err == nil {
+			err = ownDir(path)
+		}
+		if err == nil {
+			*p = path
+			d.guard.remove(path)
+			return path, nil
+		}
+		why = append(why, parent+": "+reason(err))
+	}
+	return "", fmt.Errorf("no directory for the job's own files: %s", strings.Join(why, "; "))
+}
+
+// ownDir checks that path itself is a directory that only this user may change.
+func ownDir(path string) error {
+	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer syscall.Close(fd)
+	var st syscall.Stat_t
+	if err := syscall.Fstat(fd, &st); err != nil {
+		return err
+	}
+	switch {
+	case int(st.Uid) != os.Getuid():
+		return fmt.Errorf("belongs to uid %d", st.Uid)
+	case st.Mode&0o022 != 0:
+		return fmt.Errorf("others may write there (mode %#o)", st.Mode&0o777)
+	}
+	return nil
+}
+
+// remove deletes the directories with all they hold.
+func (d *dirs) remove() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, p := range []string{d.socketDir, d.privateDir} {
+		if p != "" {
+			os.RemoveAll(p)
+		}
+	}
+}
+
+// reason is the bare reason of an error whose message names the path already.
+func reason(err error) string {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err.Error()
+	}
+	return err.Error()
+}

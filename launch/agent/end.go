@@ -1,0 +1,143 @@
+package agent
+
+import (
+	"sync"
+	"syscall"
+	"time"
+)
+
+// ender ends the job's processes on this node: TERM, grace, KILL.
+type ender struct {
+	a      *agent
+	orders chan time.Duration
+	over   chan struct{} // closed when nothing is left to end
+	work   sync.WaitGroup
+
+	mu       sync.Mutex
+	deadline time.Time // of KILL; zero: nothing is being ended
+}
+
+func newEnder(a *agent) *ender {
+	e := &ender{a: a, orders: make(chan time.Duration, 8), over: make(chan struct{})}
+	e.work.Go(e.run)
+	return e
+}
+
+// end orders the end. A second order may only make it sooner. It does not wait.
+func (e *ender) end(grace time.Duration) {
+	e.mu.Lock()
+	first, deadline := e.deadline.IsZero(), time.Now().Add(grace)
+	if first || deadline.Before(e.deadline) {
+		e.deadline = deadline
+	}
+	e.mu.Unlock()
+	if first {
+		for _, r := range e.a.ranks {
+			if r.alive() {
+				r.killed.Store(true)
+			}
+		}
+	}
+	select {
+	case e.orders <- grace:
+	default:
+	}
+}
+
+// begun says whether the end has been ordered: no further rank is started.
+func (e *ender) begun() bool { return !e.killTime().IsZero() }
+
+func (e *ender) killTime() time.Time {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.deadline
+}
+
+// run signals. From the deadline on it kills again and again, because processes may be born meanwhile.
+func (e *ender) run() {
+	const again = 20 * time.Millisecond
+	var terminated bool
+	var kill <-chan time.Time
+	for {
+		select {
+		case <-e.over:
+			return
+		case grace := <-e.orders:
+			if !terminated && grace > 0 {
+				e.a.signalAll(syscall.SIGTERM)
+				e.a.signalAll(syscall.SIGCONT) // a stopped process hears TERM only then
+			}
+			terminated = true
+			kill = time.After(time.Until(e.killTime()))
+		case <-kill:
+			if kill = nil; e.a.left() {
+				e.a.signalAll(syscall.SIGKILL)
+				kill = time.After(again)
+			}
+		}
+	}
+}
+
+// close ends run.
+func (e *ender) close() {
+	close(e.over)
+	e.work.Wait()
+}
+
+// giveUp is how long after KILL a process may go on before the agent leaves it to the system.
+const giveUp = 5 * time.Second
+
+// finish ends what is left of the job and removes its traces. It returns when all is done or cannot be done.
+func (a *agent) finish(lost bool) {
+	if lost {
+		a.ender.end(a.hello.Grace)
+	}
+	if a.ranks == nil {
+		close(a.started)
+	}
+	a.stopStaging()
+	a.waitRanks()
+	if a.left() && !a.ender.begun() {
+		a.ender.end(a.hello.Grace)
+	}
+	wait := time.Millisecond
+	for a.left() && time.Until(a.ender.killTime()) > -giveUp {
+		time.Sleep(wait)
+		wait = min(2*wait, 50*time.Millisecond)
+	}
+	a.ender.close()
+	a.unseat()
+	a.dirs.remove()
+	a.guard.dismiss()
+}
+
+// waitRanks waits until every rank has ended and its end is told.
+func (a *agent) waitRanks() {
+	told := make(chan struct{})
+	go func() {
+		a.work.Wait()
+		close(told)
+	}()
+	for {
+		select {
+		case <-told:
+			return
+		case <-time.After(time.Second):
+		}
+		if at := a.ender.killTime(); !at.IsZero() && time.Until(at) < -giveUp {
+			return // a process that even KILL does not end
+		}
+	}
+}
+
+// noteStopped tells the user that a rank has been stopped, unless the agent itself did it.
+func (a *agent) noteStopped(pid int, s syscall.Signal) {
+	if a.suspended.Load() {
+		return
+	}
+	for _, r := range a.ranks {
+		if r.pid.Load() == int64(pid) {
+			a.note("rank %d on %s (pid %d) is stopped by %s: kill -CONT %d there lets it go on", r.Rank.Rank, a.host, pid, signalName(s), pid)
+		}
+	}
+}

@@ -1,0 +1,114 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// Main runs the hidden command that args name and returns its exit status:
+//
+//	agent          speak with the launcher over standard input and output (ssh session)
+//	agent --fd N   over the socket N; descriptor 0 is the launcher's own standard input (socketpair)
+//	guard          watch over an agent
+func Main(args []string) int {
+	if len(args) > 0 && args[0] == "guard" {
+		return guardMain()
+	}
+	flags := flag.NewFlagSet("agent", flag.ContinueOnError)
+	fd := flags.Int("fd", -1, "socket to the launcher")
+	if len(args) == 0 || args[0] != "agent" || flags.Parse(args[1:]) != nil || flags.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "pprun: agent and guard are commands that pprun gives to itself")
+		return 64
+	}
+	rwc, cfg, err := stdio(), Config{Remote: true}, error(nil)
+	if *fd >= 0 {
+		cfg = Config{Stdin: os.Stdin}
+		rwc, err = socket(*fd)
+	}
+	if err == nil {
+		raiseFileLimit()
+		err = Serve(untilTerm(), rwc, cfg)
+	}
+	if err != nil {
+		host, _ := os.Hostname()
+		fmt.Fprintf(os.Stderr, "pprun: agent on %s: %v\n", host, err)
+		return 125
+	}
+	return 0
+}
+
+// untilTerm returns a context that TERM ends. The terminal's signals are the launcher's affair: they are caught, not
+// ignored, because ranks would inherit that.
+func untilTerm() context.Context {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	c := make(chan os.Signal, 8)
+	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGPIPE,
+		syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGUSR1, syscall.SIGUSR2)
+	go func() {
+		for s := range c {
+			if s == syscall.SIGTERM {
+				cancel(errors.New("terminated by SIGTERM"))
+			}
+		}
+	}()
+	return ctx
+}
+
+// raiseFileLimit lets the agent and its ranks open as many files as the hard limit allows. The call has the side effect
+// that matters: without it the runtime gives children the old soft limit back.
+func raiseFileLimit() {
+	var limit syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) == nil {
+		limit.Cur = limit.Max
+		syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
+	}
+}
+
+// socket takes over an inherited descriptor.
+func socket(fd int) (io.ReadWriteCloser, error) {
+	f := os.NewFile(uintptr(fd), "launcher")
+	if f == nil {
+		return nil, fmt.Errorf("--fd %d: no descriptor", fd)
+	}
+	defer f.Close()
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, fmt.Errorf("--fd %d: %w", fd, err)
+	}
+	if u, ok := c.(*net.UnixConn); ok {
+		u.SetWriteBuffer(4 * ChunkLen)
+		u.SetReadBuffer(4 * ChunkLen)
+	}
+	return c, nil
+}
+
+// duplex makes one stream of standard input and output.
+type duplex struct {
+	io.Reader
+	io.Writer
+	in, out *os.File
+}
+
+func stdio() io.ReadWriteCloser {
+	in, out := pollable(0, "stdin"), pollable(1, "stdout")
+	return &duplex{in, out, in, out}
+}
+
+func (d *duplex) Close() error { return errors.Join(d.in.Close(), d.out.Close()) }
+
+// pollable makes a descriptor one whose Close ends a blocked Read or Write, if it is a pipe or socket.
+func pollable(fd int, name string) *os.File {
+	syscall.CloseOnExec(fd)
+	var st syscall.Stat_t
+	if syscall.Fstat(fd, &st) == nil && (st.Mode&syscall.S_IFMT == syscall.S_IFIFO || st.Mode&syscall.S_IFMT == syscall.S_IFSOCK) {
+		syscall.SetNonblock(fd, true)
+	}
+	return os.NewFile(uintptr(fd), name)
+}

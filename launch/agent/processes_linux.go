@@ -1,0 +1,142 @@
+package agent
+
+import (
+	"bytes"
+	"os"
+	"slices"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxRSSUnit is the unit of Rusage.Maxrss in bytes.
+const maxRSSUnit = 1 << 10
+
+// process is a line of the process table.
+type process struct {
+	pid, parent, session int
+	zombie               bool
+}
+
+// processes reads the process table, except what ends meanwhile.
+func processes() []process {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	ps := make([]process, 0, len(names))
+	buf := make([]byte, 512)
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		if p, ok := readProcess(pid, buf); ok {
+			ps = append(ps, p)
+		}
+	}
+	return ps
+}
+
+// readProcess reads the first fields of /proc/PID/stat (proc_pid_stat(5)): pid (command) state ppid pgrp session.
+func readProcess(pid int, buf []byte) (process, bool) {
+	fd, err := syscall.Open("/proc/"+strconv.Itoa(pid)+"/stat", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return process{}, false
+	}
+	defer syscall.Close(fd)
+	n, err := syscall.Read(fd, buf)
+	if err != nil {
+		return process{}, false
+	}
+	end := bytes.LastIndexByte(buf[:n], ')') // the command may hold anything
+	if end < 0 {
+		return process{}, false
+	}
+	f := bytes.Fields(buf[end+1 : n])
+	if len(f) < 4 {
+		return process{}, false
+	}
+	p := process{pid: pid, zombie: f[0][0] == 'Z' || f[0][0] == 'X'}
+	p.parent, _ = strconv.Atoi(string(f[1]))
+	p.session, _ = strconv.Atoi(string(f[3]))
+	return p, true
+}
+
+// job returns the processes of the job: all descendants of the agent but the guard.
+func (a *agent) job() []int {
+	ps := processes()
+	of := make(map[int][]process, len(ps))
+	for _, p := range ps {
+		of[p.parent] = append(of[p.parent], p)
+	}
+	var pids []int
+	for next := []int{os.Getpid()}; len(next) > 0; {
+		children := of[next[0]]
+		next = next[1:]
+		for _, p := range children {
+			if p.pid == a.guard.pid() {
+				continue
+			}
+			if !p.zombie {
+				pids = append(pids, p.pid)
+			}
+			next = append(next, p.pid)
+		}
+	}
+	return pids
+}
+
+// signalAll signals every process of the job.
+func (a *agent) signalAll(s syscall.Signal) {
+	for _, pid := range a.job() {
+		syscall.Kill(pid, s)
+	}
+}
+
+// left says whether a process of the job is left. Without a child of the agent there is none: it adopts orphans.
+func (a *agent) left() bool {
+	err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	return err != unix.ECHILD && len(a.job()) > 0
+}
+
+// signalName is a signal's name as kill -l has it, with SIG.
+func signalName(s syscall.Signal) string {
+	if name := unix.SignalName(s); name != "" {
+		return name
+	}
+	return "signal " + strconv.Itoa(int(s))
+}
+
+// sweep kills what an agent that is gone has left: members of the sessions it had made, and processes whose environment
+// begun with all of the marks. It returns whether it found one.
+func sweep(sessions []int, marks [][]byte) (found bool) {
+	self := os.Getpid()
+	for _, p := range processes() {
+		if p.pid == self || p.zombie {
+			continue
+		}
+		if slices.Contains(sessions, p.session) || marked(p.pid, marks) {
+			found = syscall.Kill(p.pid, syscall.SIGKILL) == nil || found
+		}
+	}
+	return found
+}
+
+// marked says whether each of the marks (NAME=value) is a variable of the process. Other users' processes never are.
+func marked(pid int, marks [][]byte) bool {
+	env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	if err != nil || len(env) == 0 {
+		return false
+	}
+	vars := bytes.Split(env, []byte{0})
+	for _, m := range marks {
+		if !slices.ContainsFunc(vars, func(v []byte) bool { return bytes.Equal(v, m) }) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,44 @@
+//go:build !linux
+
+package agent
+
+import (
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+const maxRSSUnit = 1
+
+// signalAll signals the process group of every rank: elsewhere than on Linux nothing tells the agent of others.
+func (a *agent) signalAll(s syscall.Signal) {
+	for _, r := range a.ranks {
+		if pid := int(r.pid.Load()); pid != 0 {
+			syscall.Kill(-pid, s)
+		}
+	}
+}
+
+func (a *agent) left() bool {
+	for _, r := range a.ranks {
+		if pid := int(r.pid.Load()); pid != 0 && syscall.Kill(-pid, 0) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func signalName(s syscall.Signal) string {
+	if name := unix.SignalName(s); name != "" {
+		return name
+	}
+	return "signal " + strconv.Itoa(int(s))
+}
+
+func sweep(sessions []int, marks [][]byte) (found bool) {
+	for _, s := range sessions {
+		found = syscall.Kill(-s, syscall.SIGKILL) == nil || found
+	}
+	return found
+}

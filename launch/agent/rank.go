@@ -1,0 +1,153 @@
+package agent
+
+import (
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/pprun/pprun/comm/frame"
+)
+
+// rank is one process of the job on this node.
+type rank struct {
+	Rank
+	feed     *feed // nil: standard input is not forwarded
+	out, err *stream
+	seat     seat
+
+	pid    atomic.Int64 // 0: not yet started
+	begun  time.Time
+	ended  chan struct{} // closed when the process has ended
+	end    ending        // read after ended
+	wall   time.Duration // read after ended
+	killed atomic.Bool   // the agent had been told to end it
+}
+
+func newRank(r Rank, a *agent) *rank {
+	n := &rank{Rank: r, ended: make(chan struct{})}
+	if r.Stdin == StdinForward {
+		n.feed = newFeed(r.Rank, a.conn)
+	}
+	return n
+}
+
+// alive says whether the process runs.
+func (r *rank) alive() bool {
+	if r.pid.Load() == 0 {
+		return false
+	}
+	select {
+	case <-r.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// run starts the process of r; it is called on a spawner's thread.
+func (a *agent) run(r *rank, p *plan) error {
+	var ours, theirs [3]int
+	stdin := p.null
+	defer func() {
+		for _, fd := range theirs {
+			closePipe(fd)
+		}
+	}()
+	var pid int
+	var err error
+	if r.feed != nil {
+		if theirs[0], ours[0], err = pipe(); err != nil {
+			return err
+		}
+		stdin = theirs[0]
+	} else if r.Stdin == StdinInherit && a.cfg.Stdin != nil {
+		stdin = p.inherit
+	}
+	for i := 1; i <= 2 && err == nil; i++ {
+		ours[i], theirs[i], err = pipe()
+	}
+	if err == nil {
+		r.begun = time.Now()
+		pid, err = spawn(p.path, p.argv, &syscall.ProcAttr{
+			Dir: p.dir, Env: p.environ(r), Sys: session(),
+			Files: []uintptr{uintptr(stdin), uintptr(theirs[1]), uintptr(theirs[2])},
+		})
+	}
+	if err != nil {
+		for _, fd := range ours {
+			closePipe(fd)
+		}
+		return err
+	}
+	r.pid.Store(int64(pid))
+	if a.ender.begun() { // TERM went out before this one was born
+		r.killed.Store(true)
+		syscall.Kill(pid, syscall.SIGKILL)
+	}
+	a.watch(r, ours)
+	return nil
+}
+
+// closePipe closes a descriptor that pipe returned; 0 was never one of them.
+func closePipe(fd int) {
+	if fd > 0 {
+		syscall.Close(fd)
+	}
+}
+
+// watch carries the streams of a started rank and reports its end.
+func (a *agent) watch(r *rank, ours [3]int) {
+	var streams sync.WaitGroup
+	if r.feed != nil {
+		file := pipeFile(ours[0])
+		a.work.Go(func() { r.feed.run(file) })
+	}
+	r.out = a.stream(r, KindStdout, ours[1])
+	r.err = a.stream(r, KindStderr, ours[2])
+	r.err.keep = true
+	streams.Go(r.out.relay)
+	streams.Go(r.err.relay)
+	a.reaper.expect(int(r.pid.Load()), func(e ending) {
+		r.end, r.wall = e, time.Since(r.begun)
+		close(r.ended)
+	})
+	a.work.Go(func() {
+		<-r.ended
+		if r.feed != nil {
+			r.feed.end()
+		}
+		r.out.finish()
+		r.err.finish()
+		streams.Wait()
+		left := r.seat.leave()
+		<-a.started
+		a.send(frame.Header{Kind: KindExit}, a.exit(r, left))
+	})
+}
+
+func (a *agent) stream(r *rank, kind frame.Kind, fd int) *stream {
+	return &stream{head: frame.Header{Kind: kind, Src: uint32(r.Rank.Rank)}, file: pipeFile(fd), conn: a.conn, credit: a.credit}
+}
+
+// pipeFile makes the agent's end of a pipe a file that waits without a thread.
+func pipeFile(fd int) *os.File {
+	syscall.SetNonblock(fd, true)
+	return os.NewFile(uintptr(fd), "pipe")
+}
+
+// exit tells how r ended.
+func (a *agent) exit(r *rank, left bool) Exit {
+	s := r.end.status
+	x := Exit{
+		Rank: r.Rank.Rank, PID: int(r.pid.Load()), Code: s.ExitStatus(), Killed: r.killed.Load(), Left: left,
+		Wall: r.wall, User: time.Duration(r.end.usage.Utime.Nano()), System: time.Duration(r.end.usage.Stime.Nano()),
+		MaxRSS: int64(r.end.usage.Maxrss) * maxRSSUnit, Stderr: r.err.tail,
+	}
+	if s.Signaled() {
+		x.Signal, x.Core = int(s.Signal()), s.CoreDump()
+		x.OOM = s.Signal() == syscall.SIGKILL && !x.Killed && a.oom.moved()
+	}
+	return x
+}

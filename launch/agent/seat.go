@@ -1,0 +1,168 @@
+package agent
+
+import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/pprun/pprun/comm/frame"
+	"github.com/pprun/pprun/comm/place"
+)
+
+// seat is a rank's place in the job, given to the first process that asks for it.
+type seat struct {
+	mu    sync.Mutex
+	owner int          // pid of the process that has it, 0: free
+	asker *place.Asker // its connection
+	gone  chan bool    // receives, when the connection ends, whether the rank had said bye
+}
+
+// take gives the seat to the asker.
+func (s *seat) take(k *place.Asker) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.owner != 0 {
+		return fmt.Errorf("rank %d is taken by process %d: one process of a rank calls comm.Init or comm.Main", k.Ask.Rank, s.owner)
+	}
+	s.owner, s.asker, s.gone = k.Ask.PID, k, make(chan bool, 1)
+	return nil
+}
+
+// leave returns whether the rank, whose process has ended, had said bye. Its connection ends with it, unless a process
+// that it left behind holds it.
+func (s *seat) leave() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.owner == 0 {
+		return false
+	}
+	select {
+	case bye := <-s.gone:
+		return bye
+	case <-time.After(drainLimit):
+		s.asker.Close()
+		return false
+	}
+}
+
+// seats opens the socket where ranks ask for their place, and the hub's where rank 0 will run, and serves it.
+func (a *agent) seats(s *Start) (path string, err error) {
+	dir, err := a.dirs.sockets(a.hello.Job)
+	if err != nil {
+		return "", err
+	}
+	path = filepath.Join(dir, "agent")
+	if a.ranks[0] != nil {
+		if err := a.hub.open(filepath.Join(dir, "hub")); err != nil {
+			return "", err
+		}
+	}
+	l, err := place.Listen(path)
+	if err != nil {
+		return "", err
+	}
+	a.seating.listener = l
+	a.seating.work.Go(func() {
+		for {
+			c, err := l.AcceptUnix()
+			if err == nil {
+				a.seating.work.Go(func() { a.seat(c, s) })
+				continue
+			}
+			if !transient(err) {
+				return
+			}
+			time.Sleep(10 * time.Millisecond) // out of descriptors: some will be closed
+		}
+	})
+	return path, nil
+}
+
+// seating is what serves the ranks' socket.
+type seating struct {
+	listener *net.UnixListener
+	work     sync.WaitGroup
+}
+
+// unseat ends the service; all ranks have ended.
+func (a *agent) unseat() {
+	if a.seating.listener != nil {
+		a.seating.listener.Close()
+	}
+	for _, r := range a.ranks {
+		r.seat.mu.Lock()
+		if r.seat.asker != nil {
+			r.seat.asker.Close()
+		}
+		r.seat.mu.Unlock()
+	}
+	a.seating.work.Wait()
+	a.hub.close()
+}
+
+// seat serves one process that asks for its place, as long as it stays connected.
+func (a *agent) seat(c *net.UnixConn, s *Start) {
+	k, err := place.Accept(c)
+	if err != nil {
+		a.note("agent on %s: %v", a.host, err)
+		return
+	}
+	r := a.ranks[k.Ask.Rank]
+	if r == nil {
+		k.Refuse(fmt.Sprintf("rank %d does not run on %s", k.Ask.Rank, a.host))
+		return
+	}
+	if err := r.seat.take(k); err != nil {
+		k.Refuse(err.Error())
+		return
+	}
+	a.conn.Send(frame.Header{Kind: KindRole, Src: uint32(k.Ask.Rank), ID: uint64(k.Ask.Role)}, nil)
+	p, files := a.place(r, s)
+	err = k.Give(p, files)
+	if k.Ask.Rank == 0 {
+		a.hub.close() // rank 0 has it now, and a hub without rank 0 must refuse, not queue
+	}
+	if err != nil {
+		a.note("agent on %s: place of rank %d: %v", a.host, k.Ask.Rank, err)
+	}
+	r.seat.gone <- k.Wait()
+}
+
+// place is the place of r, with the hub's listeners where it is rank 0.
+func (a *agent) place(r *rank, s *Start) (place.Place, []*os.File) {
+	p := place.Place{
+		Job: a.hello.Job, Rank: r.Rank.Rank, Size: s.Size, LocalRank: r.LocalRank,
+		Node: a.hello.Node, Nodes: s.Nodes, NodeOf: s.NodeOf, Slots: s.Slots,
+		Client: identity(s, s.ClientCert, a.key),
+	}
+	if r.Rank.Rank == 0 {
+		p.Server = identity(s, s.HubCert, a.hub.key)
+		networks, files := a.hub.files()
+		p.Listeners = networks
+		return p, files
+	}
+	if a.hub.path != "" {
+		p.Hub = append(p.Hub, place.Address{Network: "unix", Addr: a.hub.path})
+	}
+	for _, addr := range s.Hub {
+		p.Hub = append(p.Hub, place.Address{Network: "tcp", Addr: addr})
+	}
+	return p, nil
+}
+
+// identity is nil on one host, where nobody needs certificates.
+func identity(s *Start, cert []byte, key ed25519.PrivateKey) *place.Identity {
+	if len(s.CA) == 0 || len(cert) == 0 || key == nil {
+		return nil
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil
+	}
+	return &place.Identity{CA: s.CA, Cert: cert, Key: der, Time: s.Time}
+}

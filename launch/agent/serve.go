@@ -1,0 +1,214 @@
+package agent
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/pprun/pprun/comm/frame"
+)
+
+// Config is what an agent knows before the launcher speaks.
+type Config struct {
+	Stdin  *os.File // what StdinInherit gives to a rank; nil: nothing
+	Remote bool     // the launcher came over the network: Ready says which executable this is and how it was reached
+}
+
+// agent is one conversation with a launcher. The goroutine of Serve reads frames and owns what no comment gives to
+// another.
+type agent struct {
+	cfg    Config
+	conn   *Conn
+	hello  Hello
+	host   string // for messages
+	key    ed25519.PrivateKey
+	stages map[uint64]*staging
+
+	heard     atomic.Int64 // ticks of the clock since the last frame
+	silence   atomic.Int64 // Hello.Silence
+	suspended atomic.Bool
+
+	lose    sync.Once
+	cause   error          // why the launcher is lost; read after conn.Next has failed
+	work    sync.WaitGroup // every goroutine that may still send
+	credit  *window
+	reaper  *reaper
+	ender   *ender
+	dirs    dirs
+	guard   *guard
+	hub     hub
+	seating seating
+	oom     *oomCounter
+
+	started  chan struct{} // closed when Started or a Failure has been sent
+	starting bool          // a start has come
+	ranks    map[int]*rank // filled when a start comes, read-only from then on
+}
+
+// Serve is the agent: it answers the launcher at the other end of rwc, which it closes in the end. It returns nil after a
+// bye, when nothing of the job is left on the node. When ctx ends, the stream ends or breaks the protocol, or the
+// launcher is silent too long, Serve ends the ranks, cleans up just so, and returns the reason.
+//
+// Serve takes over the children of this process, orphaned grandchildren too, so a process serves once.
+func Serve(ctx context.Context, rwc io.ReadWriteCloser, cfg Config) error {
+	a := &agent{
+		cfg: cfg, conn: NewConn(rwc), stages: map[uint64]*staging{},
+		credit: newWindow(OutputWindow), started: make(chan struct{}),
+	}
+	a.reaper = newReaper(a.noteStopped)
+	a.ender = newEnder(a)
+	adoptOrphans()
+	defer context.AfterFunc(ctx, func() { a.lost(context.Cause(ctx)) })()
+	stop := make(chan struct{})
+	var clock sync.WaitGroup
+	clock.Go(func() { a.clock(stop) })
+
+	err := a.read()
+	if err != nil {
+		a.lost(err)
+		err = a.cause
+	}
+	a.finish(err != nil)
+	close(stop)
+	if err == nil {
+		err = a.conn.Send(frame.Header{Kind: KindDone}, nil)
+	}
+	a.conn.Close()
+	clock.Wait()
+	return err
+}
+
+// lost ends the conversation: whoever reads, sends or waits for credit returns.
+func (a *agent) lost(cause error) {
+	a.lose.Do(func() {
+		a.cause = cause
+		a.conn.Close()
+		a.credit.close()
+	})
+}
+
+// clock beats, and takes the launcher for lost when it has been silent. It counts its own ticks, not seconds: a node that
+// slept for an hour must first read what came meanwhile.
+func (a *agent) clock(stop <-chan struct{}) {
+	var beats sync.WaitGroup
+	defer beats.Wait()
+	beats.Go(func() { a.beat(stop) })
+	const tick = Silence / 15
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	limit := Silence
+	for {
+		select {
+		case <-stop:
+			return
+		case <-t.C:
+		}
+		if a.suspended.Load() {
+			continue
+		}
+		n := a.heard.Add(1)
+		if silence := a.silence.Load(); silence > 0 {
+			limit = time.Duration(silence)
+		}
+		if time.Duration(n)*tick > limit {
+			a.lost(fmt.Errorf("the launcher is silent for %v", limit))
+			return
+		}
+	}
+}
+
+// beat may block in Send, so it is apart from the clock.
+func (a *agent) beat(stop <-chan struct{}) {
+	t := time.NewTicker(Beat)
+	defer t.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-t.C:
+		}
+		if !a.suspended.Load() {
+			a.conn.Send(frame.Header{Kind: KindBeat}, nil)
+		}
+	}
+}
+
+// read handles frames until bye.
+func (a *agent) read() error {
+	for {
+		h, payload, err := a.conn.Next()
+		if err == io.EOF {
+			return errors.New("the launcher is gone")
+		}
+		if err != nil {
+			return fmt.Errorf("connection to the launcher: %w", err)
+		}
+		a.heard.Store(0)
+		if h.Kind == KindBye {
+			return nil
+		}
+		if (h.Kind == KindHello) == (a.hello.Version != 0) && h.Kind != KindBeat {
+			return fmt.Errorf("frame of kind %d where hello belongs", h.Kind)
+		}
+		if err := a.handle(h, payload); err != nil {
+			return err
+		}
+	}
+}
+
+// handle does what a frame asks. An error ends the conversation: the launcher broke the protocol.
+func (a *agent) handle(h frame.Header, payload []byte) error {
+	switch h.Kind {
+	case KindHello:
+		return a.welcome(payload)
+	case KindStage:
+		return a.stage(h.ID, payload)
+	case KindChunk:
+		return a.chunk(h, payload)
+	case KindListen:
+		return a.listen(payload)
+	case KindStart:
+		return a.start(payload)
+	case KindStdin:
+		return a.input(int(h.Dst), payload)
+	case KindOutputCredit:
+		return a.credit.add(h.ID)
+	case KindSignal:
+		a.signalAll(syscall.Signal(h.ID))
+	case KindSuspend:
+		a.suspended.Store(true)
+		a.signalAll(syscall.SIGSTOP)
+	case KindResume:
+		a.signalAll(syscall.SIGCONT)
+		a.suspended.Store(false)
+	case KindKill:
+		a.ender.end(time.Duration(min(h.ID, 1<<40)) * time.Millisecond)
+	case KindBeat:
+	default:
+		return fmt.Errorf("frame of kind %d: not for an agent", h.Kind)
+	}
+	return nil
+}
+
+// send is for goroutines whose answer nobody awaits when the launcher is lost.
+func (a *agent) send(h frame.Header, v any) {
+	if v == nil {
+		a.conn.Send(h, nil)
+		return
+	}
+	a.conn.SendValue(h, v)
+}
+
+func (a *agent) fail(f *Failure) { a.send(frame.Header{Kind: KindFailure}, f) }
+
+// note tells the user something in one line.
+func (a *agent) note(format string, args ...any) {
+	a.conn.Send(frame.Header{Kind: KindNote}, fmt.Appendf(nil, format, args...))
+}

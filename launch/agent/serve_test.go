@@ -1,0 +1,117 @@
+package agent
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestRanksRun(t *testing.T) {
+	l := launchAgent(t)
+	r := l.hello(time.Second)
+	if r.Version != Version || r.CPUs < 1 || r.PID != l.cmd.Process.Pid || len(r.PublicKey) == 0 || r.Digest != "" {
+		t.Errorf("ready: %+v", r)
+	}
+	pids := l.start(sh(4, `echo "rank $PPRUN_RANK of $PPRUN_SIZE in $PWD, procs $GOMAXPROCS"; echo oops >&2; exit $PPRUN_RANK`))
+	exits := l.exited(4)
+	for i := range 4 {
+		want := fmt.Sprintf("rank %d of 4 in /tmp, procs 2\n", i)
+		if got := l.out[uint32(i)].String(); got != want {
+			t.Errorf("rank %d printed %q, want %q", i, got, want)
+		}
+		x := exits[i]
+		if x.Code != i || x.Signal != 0 || x.PID != pids[i] || string(x.Stderr) != "oops\n" || x.Wall <= 0 || x.MaxRSS <= 0 || x.Killed {
+			t.Errorf("rank %d: %+v", i, x)
+		}
+	}
+	l.bye()
+}
+
+func TestSignalEndsRank(t *testing.T) {
+	l := launchAgent(t)
+	l.hello(time.Second)
+	l.start(sh(1, `kill -SEGV $$`))
+	if x := l.exited(1)[0]; x.Signal != int(syscall.SIGSEGV) || x.Code != -1 || x.Killed {
+		t.Errorf("%+v", x)
+	}
+	l.bye()
+}
+
+func TestKillWithGrace(t *testing.T) {
+	l := launchAgent(t)
+	l.hello(time.Second)
+	l.start(sh(3, `case $PPRUN_RANK in
+		0) trap 'echo bye; exit 7' TERM;;
+		1) trap '' TERM;;
+		2) setsid sh -c 'trap "" TERM; echo up; while :; do sleep 1; done' & sleep 1;;
+		esac; echo up; while :; do sleep 0.05; done`))
+	l.wait("ranks to be up", func() bool {
+		return len(l.out) == 3 && l.out[0].Len() > 0 && l.out[1].Len() > 0 && strings.Count(l.out[2].String(), "up") == 2
+	})
+	l.sendID(KindKill, 300)
+	x := l.exited(3)
+	if x[0].Code != 7 || !strings.HasSuffix(l.out[0].String(), "bye\n") {
+		t.Errorf("rank 0: %+v %q", x[0], l.out[0])
+	}
+	if x[1].Signal != int(syscall.SIGKILL) || x[2].Signal != int(syscall.SIGTERM) {
+		t.Errorf("rank 1: %+v\nrank 2: %+v", x[1], x[2])
+	}
+	for _, x := range x {
+		if !x.Killed {
+			t.Errorf("not told as killed: %+v", x)
+		}
+	}
+	l.bye()
+}
+
+func TestEndOfInputEndsAll(t *testing.T) {
+	l := launchAgent(t)
+	l.hello(100 * time.Millisecond)
+	l.start(sh(3, `trap '' TERM; setsid sh -c 'trap "" TERM; sleep 1000' & echo up; while :; do sleep 1; done`))
+	l.wait("ranks to be up", func() bool { return len(l.out) == 3 })
+	l.conn.Close()
+	l.nothingLeft()
+}
+
+func TestBackgroundProcessesEndWithTheJob(t *testing.T) {
+	l := launchAgent(t)
+	l.hello(time.Second)
+	l.start(sh(1, `sleep 1000 >/dev/null 2>&1 & setsid sleep 1000 >/dev/null 2>&1 & echo gone`))
+	if x := l.exited(1)[0]; x.Code != 0 || x.Killed {
+		t.Errorf("%+v", x)
+	}
+	l.bye()
+}
+
+func TestAgentKilledLeavesNothing(t *testing.T) {
+	l := launchAgent(t)
+	l.hello(time.Second)
+	l.start(sh(2, `sleep 1000 & setsid sleep 1000 & env -i /bin/sleep 1000 & echo up; wait`))
+	l.wait("ranks to be up", func() bool { return len(l.out) == 2 })
+	until(t, "the guard", func() bool {
+		for _, p := range processes() {
+			if p.parent == l.cmd.Process.Pid && marked(p.pid, [][]byte{[]byte("PPRUN_GUARDED=" + l.job)}) {
+				return true
+			}
+		}
+		return false
+	})
+	sessions := map[int]bool{}
+	for _, p := range processes() {
+		if p.parent == l.cmd.Process.Pid {
+			sessions[p.pid] = true
+		}
+	}
+	syscall.Kill(l.cmd.Process.Pid, syscall.SIGKILL)
+	l.nothingLeft()
+	until(t, "the sessions to empty", func() bool {
+		for _, p := range processes() {
+			if sessions[p.session] && !p.zombie {
+				return false
+			}
+		}
+		return true
+	})
+}

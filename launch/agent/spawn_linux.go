@@ -1,0 +1,39 @@
+package agent
+
+import (
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// session makes a process the leader of its own session, to be killed when the thread that starts it ends.
+func session() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+// pipe returns the two ends of a pipe that children do not inherit.
+func pipe() (r, w int, err error) {
+	var p [2]int
+	err = syscall.Pipe2(p[:], syscall.O_CLOEXEC)
+	return p[0], p[1], err
+}
+
+// adoptOrphans makes the agent the parent of every descendant whose parent has ended.
+func adoptOrphans() { unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }
+
+const selfPath = "/proc/self/exe"
+
+// openSelf opens the running executable, even if its file has been replaced.
+func openSelf() (*os.File, error) { return os.Open(selfPath) }
+
+// bootID tells two names of one machine from two machines: the kernel's boot, and the network namespace, because
+// containers share a kernel and are nodes of their own.
+func bootID() string {
+	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	ns, _ := os.Readlink("/proc/self/ns/net")
+	if len(id) > 0 && id[len(id)-1] == '\n' {
+		id = id[:len(id)-1]
+	}
+	return string(id) + " " + ns
+}

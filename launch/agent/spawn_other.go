@@ -1,0 +1,35 @@
+//go:build !linux
+
+package agent
+
+import (
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+func session() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
+
+func pipe() (r, w int, err error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	var p [2]int
+	if err := syscall.Pipe(p[:]); err != nil {
+		return -1, -1, err
+	}
+	syscall.CloseOnExec(p[0])
+	syscall.CloseOnExec(p[1])
+	return p[0], p[1], nil
+}
+
+func adoptOrphans() {}
+
+var selfPath, _ = os.Executable()
+
+func openSelf() (*os.File, error) { return os.Open(selfPath) }
+
+func bootID() string {
+	id, _ := unix.Sysctl("kern.bootsessionuuid")
+	return id
+}

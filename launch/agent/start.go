@@ -1,0 +1,161 @@
+package agent
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/pprun/pprun/comm/frame"
+)
+
+// plan is what all ranks of the node are started with.
+type plan struct {
+	start   *Start
+	path    string
+	argv    []string
+	dir     string
+	env     []string // common to all
+	null    int      // /dev/null
+	inherit int      // Config.Stdin
+	socket  string   // PPRUN_AGENT
+	hello   *Hello
+}
+
+// start makes the ranks known, so that input for them may follow at once, and starts them beside the reading of frames.
+func (a *agent) start(payload []byte) error {
+	s, err := Decode[Start](payload)
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	if a.ranks != nil {
+		return fmt.Errorf("start: a second one")
+	}
+	if err := s.check(a.hello.Node); err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	ranks := map[int]*rank{}
+	for _, r := range s.Ranks {
+		if ranks[r.Rank] != nil {
+			return fmt.Errorf("start: rank %d twice", r.Rank)
+		}
+		ranks[r.Rank] = newRank(r, a)
+	}
+	a.ranks = ranks
+	a.work.Go(func() {
+		defer close(a.started)
+		pids, err := a.launch(&s)
+		if err != nil {
+			a.fail(failure("start", err))
+			return
+		}
+		a.send(frame.Header{Kind: KindStarted}, Started{PIDs: pids})
+	})
+	return nil
+}
+
+// check holds a start against what the agent will index by it.
+func (s *Start) check(node int) error {
+	if s.Size < 1 || len(s.NodeOf) != s.Size || len(s.Slots) != s.Size || node >= len(s.Nodes) {
+		return fmt.Errorf("size %d, %d nodes of ranks, %d slots, node %d of %d", s.Size, len(s.NodeOf), len(s.Slots), node, len(s.Nodes))
+	}
+	for _, n := range s.NodeOf {
+		if n < 0 || n >= len(s.Nodes) {
+			return fmt.Errorf("a rank on node %d of %d", n, len(s.Nodes))
+		}
+	}
+	for _, r := range s.Ranks {
+		if r.Rank < 0 || r.Rank >= s.Size || s.NodeOf[r.Rank] != node {
+			return fmt.Errorf("rank %d of %d is not on node %d", r.Rank, s.Size, node)
+		}
+	}
+	return nil
+}
+
+// launch starts the ranks and returns their pids in the order of s.Ranks.
+func (a *agent) launch(s *Start) ([]int, error) {
+	p, err := a.plan(s)
+	if err != nil {
+		return nil, err
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	p.null = int(null.Fd())
+	if a.cfg.Stdin != nil {
+		p.inherit = int(a.cfg.Stdin.Fd())
+	}
+	a.oom = countOOM()
+	if err := a.startAll(p); err != nil {
+		return nil, err
+	}
+	pids := make([]int, len(s.Ranks))
+	for i, r := range s.Ranks {
+		pids[i] = int(a.ranks[r.Rank].pid.Load())
+	}
+	a.guard.watch(pids)
+	return pids, nil
+}
+
+// startAll starts rank after rank on the spawners' threads; the first failure and the order to end stop it.
+func (a *agent) startAll(p *plan) error {
+	defer a.reaper.starting()()
+	ranks := make([]*rank, len(p.start.Ranks))
+	for i, r := range p.start.Ranks {
+		ranks[i] = a.ranks[r.Rank]
+	}
+	errs := make([]error, len(ranks))
+	var next, failed atomic.Int64
+	threads := min(spawnThreads, len(ranks))
+	done := make(chan struct{}, threads)
+	for range threads {
+		spawners() <- func() {
+			defer func() { done <- struct{}{} }()
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(ranks) || failed.Load() > 0 || a.ender.begun() {
+					return
+				}
+				if errs[i] = a.run(ranks[i], p); errs[i] != nil {
+					failed.Add(1)
+				}
+			}
+		}
+	}
+	for range threads {
+		<-done
+	}
+	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
+		return p.explain(ranks[i], errs[i])
+	}
+	if int(next.Load()) < len(ranks) {
+		return &Failure{Phase: "start", Rank: -1, Code: 125, Text: "the job ended before all ranks had started on " + a.host}
+	}
+	return nil
+}
+
+// Error is the failure's text, so that a Failure is an error.
+func (f *Failure) Error() string { return f.Text }
+
+// failure makes a Failure of any error.
+func failure(phase string, err error) *Failure {
+	if f, ok := err.(*Failure); ok {
+		return f
+	}
+	return &Failure{Phase: phase, Rank: -1, Text: err.Error(), Code: 125}
+}
+
+// explain says why r did not start.
+func (p *plan) explain(r *rank, err error) *Failure {
+	f := &Failure{Phase: "start", Rank: r.Rank.Rank, Code: 125, Text: fmt.Sprintf("start %s on %s: %v", p.path, p.hello.Host, err)}
+	switch err {
+	case syscall.ENOENT:
+		f.Code = 127
+	case syscall.EACCES, syscall.ENOEXEC:
+		f.Code = 126
+	}
+	return f
+}
