@@ -39,7 +39,7 @@ func (d *dialing) explain(ctx context.Context, err error) *Error {
 	case errors.As(e.Err, &dns) && ctx.Err() == nil:
 		e.Phase, e.Err, e.Fix = phaseResolve, errors.New(dns.Err), "is the name "+dns.Name+" spelt right?"
 	case isReset(e.Err) && (e.Phase == phaseConnect || e.Phase == phaseBanner || e.Phase == phaseKeyExchange):
-		e.Err = errors.New("the host closes the connection before authentication")
+		e.Phase, e.Err = phaseBanner, errors.New("the host closes the connection before authentication")
 		e.Fix = "see sshd's log there; too many connections at once (MaxStartups)?"
 	case errors.As(e.Err, &op) && e.Phase == phaseConnect:
 		e.Err = fmt.Errorf("%s: %w", op.Addr, underlying(op))

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -243,4 +244,27 @@ func TestDoors(t *testing.T) {
 			t.Errorf("%d at a time, %d left", most.Load(), inside.Load())
 		}
 	})
+}
+
+// TestMaxStartups connects thirty times at once to an sshd that hears two.
+func TestMaxStartups(t *testing.T) {
+	h := startHost(t, "MaxStartups 2:100:2\n")
+	h.knows("", "ed25519")
+	config := h.config("node3")
+	var all sync.WaitGroup
+	shared := new(Shared)
+	for range 30 {
+		all.Go(func() {
+			c, err := Dial(t.Context(), "node3", Config{ConfigFile: config, Timeout: time.Minute, Shared: shared})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			c.Close()
+		})
+	}
+	all.Wait()
+	if log := h.read("log"); !strings.Contains(log, "past MaxStartups") {
+		t.Errorf("nothing was dropped:\n%s", log)
+	}
 }
