@@ -1,0 +1,256 @@
+package main
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/pprun/pprun"
+
+// allowed is the architecture: each package and what it may import beside the standard library.
+// A name without a dot is a package of this module. Arrows point down only. Tests are free.
+var allowed = map[string]string{
+	"cmd/pprun":    "launch launch/agent ssh hostfile comm/place github.com/spf13/pflag golang.org/x/sys golang.org/x/term",
+	"cmd/ppserver": "launch launch/agent hostfile comm/place github.com/spf13/pflag",
+
+	"launch":       "launch/agent ssh hostfile comm/frame comm/place github.com/klauspost/compress golang.org/x/sys",
+	"launch/agent": "comm/frame comm/place github.com/fxamacker/cbor/v2 github.com/klauspost/compress golang.org/x/sys",
+	"ssh":          "golang.org/x/crypto/ssh github.com/skeema/knownhosts github.com/kevinburke/ssh_config golang.org/x/sys golang.org/x/term",
+	"hostfile":     "",
+
+	"comm/coll":     "comm",
+	"comm/commtest": "comm",
+	"comm":          "comm/frame comm/place github.com/fxamacker/cbor/v2 golang.org/x/sys",
+	"comm/place":    "comm/frame github.com/fxamacker/cbor/v2 golang.org/x/sys",
+	"comm/frame":    "",
+
+	"examples/*": "comm comm/coll",
+	"scripts/**": "comm scripts/bench/bench golang.org/x/sys",
+}
+
+// banned are names that code outside tests never uses, with what to use instead.
+var banned = map[string]string{
+	"InsecureIgnoreHostKey": "ask knownhosts",
+	"InsecureSkipVerify":    "name the server and its CA",
+}
+
+// bannedImports are packages that only the listed directories and files may import outside tests.
+var bannedImports = map[string][]string{
+	"encoding/gob": {"scripts/bench"},
+	"net/rpc":      {"scripts/bench"},
+	"math/rand":    {},                                                     // what guards a job comes from crypto/rand
+	"math/rand/v2": {"scripts", "examples", "ssh/dial.go", "comm/init.go"}, // spread of retries, name of a job of one
+	"unsafe":       {"comm"},
+	"C":            {"examples/cgo"},
+}
+
+// topLevel are the directories, Go files and texts of the root; dot-files are free.
+var topLevel = strings.Fields("launch comm ssh hostfile cmd examples scripts README.md")
+
+func TestArrows(t *testing.T) {
+	tree := parseTree(t)
+	for dir, p := range tree {
+		may, ok := rule(dir)
+		if !ok {
+			t.Errorf("%s: a package that the architecture does not know: add it to the table", dir)
+			continue
+		}
+		for imp, files := range p.imports {
+			if !std(imp) && !matches(imp, strings.Fields(may)) {
+				t.Errorf("%s imports %s; %s may import: %s", files[0], imp, dir, may)
+			}
+		}
+	}
+}
+
+// TestCommLinksNoLauncher follows the imports, so that a program which links comm carries no launcher.
+func TestCommLinksNoLauncher(t *testing.T) {
+	tree := parseTree(t)
+	var visit func(dir, from string)
+	seen := map[string]bool{}
+	visit = func(dir, from string) {
+		if seen[dir] {
+			return
+		}
+		seen[dir] = true
+		for _, no := range []string{"launch", "ssh", "golang.org/x/crypto", "github.com/klauspost/compress"} {
+			if under(dir, no) {
+				t.Errorf("comm links %s (imported by %s)", dir, from)
+			}
+		}
+		if p := tree[dir]; p != nil {
+			for imp := range p.imports {
+				visit(imp, dir)
+			}
+		}
+	}
+	visit("comm", "the test")
+	visit("comm/coll", "the test")
+}
+
+func TestBanned(t *testing.T) {
+	for _, p := range parseTree(t) {
+		for imp, files := range p.imports {
+			homes, ok := bannedImports[imp]
+			for _, file := range files {
+				if ok && !slices.ContainsFunc(homes, func(h string) bool { return under(file, h) }) {
+					t.Errorf("%s imports %s, which is only for %v", file, imp, homes)
+				}
+			}
+		}
+		for name, pos := range p.names {
+			if instead, ok := banned[name]; ok {
+				t.Errorf("%s: %s is banned: %s", pos, name, instead)
+			}
+		}
+	}
+}
+
+func TestEveryPackageIsDocumented(t *testing.T) {
+	for dir, p := range parseTree(t) {
+		want := "Package " + p.name + " "
+		if p.name == "main" {
+			want = "" // a command's comment begins with what it does
+		}
+		if p.doc == "" || !strings.HasPrefix(p.doc, want) {
+			t.Errorf("%s: package comment %q, want one that begins with %q", dir, firstLine(p.doc), want)
+		}
+	}
+}
+
+func TestTopLevelNames(t *testing.T) {
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		ext := filepath.Ext(e.Name())
+		if strings.HasPrefix(e.Name(), ".") || !e.IsDir() && ext != ".go" && ext != ".md" {
+			continue
+		}
+		if !slices.Contains(topLevel, e.Name()) {
+			t.Errorf("%s at the top of the tree: only %s belong there", e.Name(), strings.Join(topLevel, " "))
+		}
+	}
+}
+
+const root = "../.."
+
+// A parsedPackage is what the files of one directory say, tests left out.
+type parsedPackage struct {
+	name, doc string
+	imports   map[string][]string // path, of this module without its prefix -> files that import it
+	names     map[string]string   // identifier -> a place where it stands
+}
+
+// parseTree reads the tree in this process: what a child process reads, go test does not see when it caches results.
+func parseTree(t *testing.T) map[string]*parsedPackage {
+	t.Helper()
+	tree := map[string]*parsedPackage{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name := d.Name(); path != root && (strings.HasPrefix(name, ".") || name == "testdata") {
+				return filepath.SkipDir
+			}
+			if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil && path != root {
+				return filepath.SkipDir // a module of its own
+			}
+			return nil
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		rel, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		dir := filepath.ToSlash(filepath.Dir(rel))
+		if tree[dir] == nil {
+			tree[dir] = &parsedPackage{imports: map[string][]string{}, names: map[string]string{}}
+		}
+		return tree[dir].add(path, rel)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tree["hostfile"] == nil || tree["comm/frame"] == nil {
+		t.Fatalf("only %d packages found from %s", len(tree), root)
+	}
+	return tree
+}
+
+func (p *parsedPackage) add(path, rel string) error {
+	fset := token.NewFileSet()
+	f, err := parser.ParseFile(fset, path, nil, parser.ParseComments)
+	if err != nil {
+		return err
+	}
+	p.name = f.Name.Name
+	if f.Doc != nil {
+		p.doc += f.Doc.Text()
+	}
+	for _, s := range f.Imports {
+		imp, err := strconv.Unquote(s.Path.Value)
+		if err != nil {
+			return err
+		}
+		imp = strings.TrimPrefix(imp, module+"/")
+		p.imports[imp] = append(p.imports[imp], filepath.ToSlash(rel))
+	}
+	ast.Inspect(f, func(n ast.Node) bool {
+		if id, ok := n.(*ast.Ident); ok {
+			p.names[id.Name] = rel + ":" + strconv.Itoa(fset.Position(id.Pos()).Line)
+		}
+		return true
+	})
+	return nil
+}
+
+// rule finds the line of the table for dir: its own, its parent's with /*, or an ancestor's with /**.
+func rule(dir string) (string, bool) {
+	if may, ok := allowed[dir]; ok {
+		return may, true
+	}
+	if may, ok := allowed[parent(dir)+"/*"]; ok {
+		return may, true
+	}
+	for up := parent(dir); up != "."; up = parent(up) {
+		if may, ok := allowed[up+"/**"]; ok {
+			return may, true
+		}
+	}
+	return "", false
+}
+
+func parent(dir string) string { return filepath.ToSlash(filepath.Dir(dir)) }
+
+// std reports whether imp, stripped of this module's prefix, is of the standard library.
+func std(imp string) bool {
+	first, _, _ := strings.Cut(imp, "/")
+	return !strings.Contains(first, ".") && !slices.Contains(topLevel, first)
+}
+
+// matches reports whether imp is one of may: packages of this module by their whole name, others with what is below them.
+func matches(imp string, may []string) bool {
+	return slices.ContainsFunc(may, func(m string) bool {
+		return imp == m || strings.Contains(m, ".") && under(imp, m)
+	})
+}
+
+func under(dir, top string) bool { return dir == top || strings.HasPrefix(dir, top+"/") }
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}

@@ -1,0 +1,259 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pprun/pprun/hostfile"
+	"github.com/pprun/pprun/launch"
+	"github.com/spf13/pflag"
+)
+
+// options is what the command line says.
+type options struct {
+	config        launch.Config
+	hosts, host   string // file, list
+	dryRun        string // "", "table" or "json"
+	help, version bool
+}
+
+// maxRanks bounds -n and its relatives: more is a slip of the finger.
+const maxRanks = 1 << 20
+
+// parse reads the arguments up to the program's name; what follows is the program's own.
+func parse(args []string) (*options, error) {
+	o := &options{config: launch.Config{Stdin: os.Stdin}}
+	f := o.flags()
+	if err := f.Parse(normalise(f, args)); err != nil {
+		return nil, flagError(f, err)
+	}
+	if rest := f.Args(); len(rest) > 0 {
+		o.config.Target, o.config.Args = rest[0], rest[1:]
+	}
+	return o, o.check(f)
+}
+
+func (o *options) flags() *pflag.FlagSet {
+	c := &o.config
+	f := pflag.NewFlagSet("pprun", pflag.ContinueOnError)
+	f.SetInterspersed(false)
+	f.SortFlags = false
+	f.Usage = func() {}
+	f.VarP(number{&c.N, 1}, "np", "n", "")
+	for _, name := range []string{"hosts", "hostfile", "machinefile"} {
+		short := map[string]string{"hosts": "f"}[name]
+		f.VarP(once{&o.hosts}, name, short, "")
+	}
+	f.VarP(once{&o.host}, "host", "H", "")
+	f.VarP(number{&c.PPN, 1}, "ppn", "N", "")
+	f.Var(choice[launch.Order]{&c.Order, []string{"block", "cyclic"}}, "map", "")
+	f.VarP(number{&c.CPUs, 1}, "cpus", "c", "")
+	f.BoolVar(&c.NoOversubscribe, "no-oversubscribe", false, "")
+	f.Var(choice[string]{&o.dryRun, []string{"table", "json"}}, "dry-run", "")
+	f.Lookup("dry-run").NoOptDefVal = "table"
+	f.StringArrayVarP(&c.Env, "env", "x", nil, "")
+	f.BoolVar(&c.EnvNone, "env-none", false, "")
+	f.StringVar(&c.Dir, "wdir", "", "")
+	f.StringArrayVar(&c.Stage, "stage", nil, "")
+	f.BoolVar(&c.NoStage, "no-stage", false, "")
+	f.Var(stdin{&c.StdinTo}, "stdin", "")
+	f.Var(choice[launch.Label]{&c.Label, []string{"none", "rank", "host"}}, "label", "")
+	f.VarPF(choice[launch.Label]{&c.Label, []string{"none", "rank", "host"}}, "label-rank", "l", "").NoOptDefVal = "rank"
+	f.StringVarP(&c.Output, "output", "o", "", "")
+	f.Var(duration{&c.Timeout}, "timeout", "")
+	f.Var(duration{&c.StartTimeout}, "start-timeout", "")
+	f.Var(duration{&c.Grace}, "grace", "")
+	f.BoolVar(&c.AcceptNew, "accept-new", false, "")
+	f.StringVarP(&c.SSHConfig, "ssh-config", "F", "", "")
+	f.BoolVarP(&c.Verbose, "verbose", "v", false, "")
+	f.BoolVarP(&c.Quiet, "quiet", "q", false, "")
+	f.BoolVar(&o.version, "version", false, "")
+	f.BoolVarP(&o.help, "help", "h", false, "")
+	return f
+}
+
+// check refuses what cannot be meant.
+func (o *options) check(f *pflag.FlagSet) error {
+	c := &o.config
+	switch {
+	case o.hosts != "" && o.host != "":
+		return errors.New("--hosts and --host: give one of them")
+	case c.Dir != "" && len(c.Stage) > 0:
+		return errors.New("--wdir and --stage: staged files lie in a private directory, which is the working directory: leave out --wdir")
+	case c.Verbose && c.Quiet:
+		return errors.New("-v and -q: give one of them")
+	}
+	for _, x := range c.Env {
+		if name, _, _ := strings.Cut(x, "="); strings.Trim(name, "*") == "" {
+			return fmt.Errorf("-x %s: want NAME, NAME=value or PREFIX*", x)
+		}
+	}
+	return nil
+}
+
+// nodes reads the hosts that were given; none means this machine.
+func (o *options) nodes() ([]hostfile.Node, error) {
+	switch {
+	case o.host != "":
+		nodes, err := hostfile.ParseList(o.host)
+		if err != nil {
+			return nil, fmt.Errorf("--host %s: %w", o.host, err)
+		}
+		return nodes, nil
+	case o.hosts == "":
+		return nil, nil
+	}
+	nodes, err := hostfile.ParseFile(o.hosts)
+	if _, missing := os.Stat(o.hosts); missing != nil && o.hosts != "-" && strings.ContainsAny(o.hosts, ",:") {
+		err = fmt.Errorf("%w: give a list of hosts with --host", err)
+	}
+	return nodes, err
+}
+
+// single are the words that mpirun and mpiexec take with one dash.
+var single = map[string]string{
+	"-np": "--np", "-ppn": "--ppn", "-wdir": "--wdir", "-host": "--host", "-hosts": "--hosts",
+	"-hostfile": "--hostfile", "-machinefile": "--machinefile",
+}
+
+// normalise turns those words into flags with two dashes, up to the program's name.
+func normalise(f *pflag.FlagSet, args []string) []string {
+	out := make([]string, 0, len(args))
+	for i := 0; i < len(args); i++ {
+		a := args[i]
+		if !strings.HasPrefix(a, "-") || a == "-" || a == "--" {
+			return append(out, args[i:]...)
+		}
+		word, value, attached := strings.Cut(a, "=")
+		if long, ok := single[word]; ok {
+			// mpiexec's -hosts is a list, Open MPI has files only: what exists is a file.
+			if word == "-hosts" && i+1 < len(args) && !exists(args[i+1]) {
+				long = "--host"
+			}
+			a = long
+			if attached {
+				a += "=" + value
+			}
+		}
+		out = append(out, a)
+		if takesNext(f, a) && i+1 < len(args) {
+			i++
+			out = append(out, args[i])
+		}
+	}
+	return out
+}
+
+// takesNext says whether the value of the flag is the next argument.
+func takesNext(f *pflag.FlagSet, a string) bool {
+	var flag *pflag.Flag
+	switch {
+	case strings.Contains(a, "="):
+	case strings.HasPrefix(a, "--"):
+		flag = f.Lookup(a[2:])
+	case len(a) == 2:
+		flag = f.ShorthandLookup(a[1:])
+	}
+	return flag != nil && flag.NoOptDefVal == ""
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// The kinds of values. Their errors say what is allowed; flagError puts flag and value before them.
+
+type number struct {
+	n   *int
+	min int
+}
+
+func (v number) String() string { return "" }
+func (v number) Type() string   { return "number" }
+func (v number) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < v.min || n > maxRanks {
+		return fmt.Errorf("want a number from %d to %d", v.min, maxRanks)
+	}
+	*v.n = n
+	return nil
+}
+
+type duration struct{ d *time.Duration }
+
+func (v duration) String() string { return "" }
+func (v duration) Type() string   { return "duration" }
+func (v duration) Set(s string) error {
+	d, err := time.ParseDuration(s)
+	if err != nil || d <= 0 {
+		return errors.New("want a duration with its unit, such as 30s or 5m")
+	}
+	*v.d = d
+	return nil
+}
+
+type stdin struct{ to *int }
+
+func (v stdin) String() string { return "" }
+func (v stdin) Type() string   { return "rank" }
+func (v stdin) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	switch {
+	case s == "all":
+		*v.to = launch.StdinAll
+	case s == "none":
+		*v.to = launch.StdinNone
+	case err != nil || n < 0:
+		return errors.New("want a rank, all or none")
+	default:
+		*v.to = n
+	}
+	return nil
+}
+
+// choice is one of a few words: the word itself, or its place among them.
+type choice[T string | launch.Order | launch.Label] struct {
+	v     *T
+	words []string
+}
+
+func (v choice[T]) String() string { return "" }
+func (v choice[T]) Type() string   { return strings.Join(v.words, "|") }
+func (v choice[T]) Set(s string) error {
+	for i, w := range v.words {
+		if s != w {
+			continue
+		}
+		switch p := any(v.v).(type) {
+		case *string:
+			*p = w
+		case *launch.Order:
+			*p = launch.Order(i)
+		case *launch.Label:
+			*p = launch.Label(i)
+		}
+		return nil
+	}
+	return fmt.Errorf("want %s", strings.Join(v.words, ", "))
+}
+
+// once is a string that may be given once.
+type once struct{ s *string }
+
+func (v once) String() string { return "" }
+func (v once) Type() string   { return "string" }
+func (v once) Set(s string) error {
+	switch {
+	case s == "":
+		return errors.New("want a name")
+	case *v.s != "":
+		return fmt.Errorf("%s is given already: want one", *v.s)
+	}
+	*v.s = s
+	return nil
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+
+	"github.com/pprun/pprun/comm/place"
+	"github.com/pprun/pprun/launch/agent"
+	"github.com/spf13/pflag"
+)
+
+const usage = `Usage: pprun [flags] program [arguments]
+
+  pprun -n 4 hostname                      four processes on this machine
+  pprun ./examples/primes                  build a Go package, run it on every CPU
+  pprun --hosts hosts.txt ./prog -v in.txt run a program on every machine of a file
+
+All flags: pprun --help
+`
+
+const help = `pprun runs one program as ranked processes on many machines, or on this one.
+
+  pprun -n 8 --host node1:4,node2:4 ./prog arguments
+  pprun ./examples/primes
+
+The program is an executable, a script, a Go package directory or a .go file, which
+is built and copied to the nodes; a bare name is looked up on each node's PATH.
+
+How many, where
+  -n, --np N             number of ranks (default: one for each slot)
+  -f, --hosts FILE       hosts file: a host in each line, as node1, node[2-5]:4, node6 slots=8
+                         (also --hostfile, --machinefile)
+  -H, --host LIST        hosts and slots: a:4,b,node[01-04]:2
+  -N, --ppn N            ranks on each node
+      --map ORDER        block (default): fill node after node; cyclic: deal out in turn
+  -c, --cpus N           slots of each rank (default: its share of the node's CPUs)
+      --no-oversubscribe refuse more ranks than slots
+      --dry-run[=json]   print where each rank would run
+
+What the ranks get
+  -x NAME[=VALUE]        pass on a variable, or set it; PREFIX* passes on many
+      --env-none         pass on only what -x names
+      --wdir DIR         working directory (default: this one, where it exists)
+      --stage FILE       copy a file into a private working directory (repeatable)
+      --no-stage         copy nothing: the program is on the nodes
+      --stdin RANK       who gets standard input: a rank (default 0), all, none
+
+Output
+  -l                     put [rank] before each line
+      --label WHAT       rank, host or none
+  -o, --output PATTERN   write to files instead: %r is the rank, %h the host
+
+Time and trouble
+      --timeout D        end the job after this time (30s, 5m): exit status 124
+      --start-timeout D  give up when the start makes no progress (default 1m)
+      --grace D          time between TERM and KILL (default 5s)
+      --accept-new       add unknown ssh host keys to known_hosts
+  -F, --ssh-config FILE  ssh configuration file
+  -v, -q                 say more, say less
+      --version, --help
+
+Exit status: that of the first rank that failed, 128+signal, 64 usage, 124 timeout,
+125 pprun, ssh or a node failed, 126 not executable, 127 not found.
+`
+
+// elsewhere are flags of other launchers, and what takes their place here.
+var elsewhere = map[string]string{
+	"oversubscribe": "more ranks than slots are allowed anyway", "allow-run-as-root": "it is not needed",
+	"map-by": "use --map", "bind-to": "pprun binds nothing", "tag-output": "use -l", "prepend-rank": "use -l",
+	"ntasks": "use -n", "nodelist": "use --host", "chdir": "use --wdir", "wd": "use --wdir", "npernode": "use --ppn",
+	"hosts-file": "use --hosts", "env-file": "use -x", "genv": "use -x", "preload-binary": "programs are copied anyway",
+}
+
+// flagError turns pflag's error into: flag, value, what is allowed.
+func flagError(f *pflag.FlagSet, err error) error {
+	if e, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		name := e.GetSpecifiedName()
+		if len(name) == 1 {
+			return fmt.Errorf("unknown flag -%s: see pprun --help", name)
+		}
+		hint := "see pprun --help"
+		if there, ok := elsewhere[name]; ok {
+			hint = there
+		} else if near := nearest(f, name); near != "" {
+			hint = "did you mean --" + near + "?"
+		}
+		return fmt.Errorf("unknown flag --%s: %s", name, hint)
+	}
+	if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		return fmt.Errorf("%s %q: %w", spelt(e.GetFlag()), e.GetValue(), e.Unwrap())
+	}
+	if e, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+		return fmt.Errorf("%s: its value is missing: see pprun --help", spelt(e.GetFlag()))
+	}
+	return err
+}
+
+// spelt is how people write a flag.
+func spelt(f *pflag.Flag) string {
+	if f.Name == "np" || f.Name == "env" {
+		return "-" + f.Shorthand
+	}
+	return "--" + f.Name
+}
+
+// nearest returns the flag whose name is at most two letters away from name.
+func nearest(f *pflag.FlagSet, name string) string {
+	best, near := "", 3
+	f.VisitAll(func(flag *pflag.Flag) {
+		d := distance(name, flag.Name)
+		if d < near && d < len(name) {
+			best, near = flag.Name, d
+		}
+	})
+	return best
+}
+
+// distance is Levenshtein's.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			d := diagonal
+			if a[i] != b[j] {
+				d++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(d, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// version is what --version prints.
+func version() string {
+	var b strings.Builder
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		info = &debug.BuildInfo{}
+	}
+	set := map[string]string{}
+	for _, s := range info.Settings {
+		set[s.Key] = s.Value
+	}
+	fmt.Fprintf(&b, "pprun %s (%s)\n", cmp.Or(info.Main.Version, "(devel)"), cmp.Or(info.Main.Path, "github.com/pprun/pprun"))
+	fmt.Fprintf(&b, "go %s %s/%s\n", strings.TrimPrefix(info.GoVersion, "go"), set["GOOS"], set["GOARCH"])
+	if r := set["vcs.revision"]; r != "" {
+		if set["vcs.modified"] == "true" {
+			r += " (modified)"
+		}
+		fmt.Fprintf(&b, "revision %s %s\n", r, set["vcs.time"])
+	}
+	fmt.Fprintf(&b, "protocols: launcher-agent %d, rank-agent %d\n", agent.Version, place.Version)
+	return b.String()
+}

@@ -1,0 +1,83 @@
+// Command pprun runs one program as ranked processes on every core of every machine:
+//
+//	pprun -n 8 --hosts hosts.txt ./prog
+//
+// See `pprun --help`, and package launch for what happens then.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/pprun/pprun/launch"
+	"github.com/pprun/pprun/launch/agent"
+)
+
+func main() {
+	// pprun is also the process on each node: nothing else may run there first.
+	if len(os.Args) > 1 && (os.Args[1] == "agent" || os.Args[1] == "guard") {
+		os.Exit(agent.Main(os.Args[1:]))
+	}
+	os.Exit(run(os.Args[1:]))
+}
+
+// run is pprun from arguments to exit status.
+func run(args []string) int {
+	o, err := parse(args)
+	switch {
+	case err != nil:
+		complain(err)
+		return launch.StatusUsage
+	case o.help:
+		return printed(fmt.Print(help))
+	case o.version:
+		return printed(fmt.Print(version()))
+	case o.config.Target == "":
+		fmt.Fprint(os.Stderr, usage)
+		return launch.StatusUsage
+	}
+	if o.config.Nodes, err = o.nodes(); err != nil {
+		complain(err)
+		return launch.StatusUsage
+	}
+	if o.dryRun != "" {
+		return dryRun(o)
+	}
+	status, err := launch.Run(context.Background(), o.config)
+	if err != nil {
+		complain(err)
+	}
+	return status
+}
+
+// dryRun prints the placement instead of running anything.
+func dryRun(o *options) int {
+	p, status, err := launch.Plan(context.Background(), o.config)
+	if err != nil {
+		complain(err)
+		return max(status, launch.StatusUsage)
+	}
+	if o.dryRun == "json" {
+		err = p.WriteJSON(os.Stdout)
+	} else {
+		err = p.WriteTable(os.Stdout)
+	}
+	return printed(0, err)
+}
+
+// printed is the status of a command that only prints.
+func printed(_ int, err error) int {
+	if err != nil {
+		return launch.StatusFailed
+	}
+	return 0
+}
+
+// complain prints every line of an error with pprun's prefix.
+func complain(err error) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintln(os.Stderr, "pprun: "+line)
+	}
+}

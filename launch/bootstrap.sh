@@ -1,0 +1,69 @@
+# pprun: find or take in the agent, then become it. What comes before the marker is the login shell's noise, and the
+# lines up to here are what a login script that reads its input may eat.
+:
+umask 077
+d=@DIGEST@ n=@NONCE@ size=@SIZE@
+
+# The marker is put together here, so that an echo of this script does not contain it.
+say() { printf '\n%s-%s:%s\n' pprun "$n" "$*"; }
+
+# candidates are the agent's own cache directories, in its order.
+candidates() {
+	u=`id -u`
+	[ -n "$PPRUN_CACHE" ] && echo "$PPRUN_CACHE"
+	[ -n "$XDG_CACHE_HOME" ] && echo "$XDG_CACHE_HOME/pprun"
+	[ -n "$HOME" ] && echo "$HOME/.cache/pprun"
+	[ -n "$XDG_RUNTIME_DIR" ] && echo "$XDG_RUNTIME_DIR/pprun"
+	echo "/var/tmp/pprun-$u"
+	echo "/tmp/pprun-$u"
+	echo "/dev/shm/pprun-$u"
+}
+
+mine() { [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ]; }
+
+become() {
+	say agent "$1"
+	exec "$1" agent
+}
+
+# runs says whether programs can be run in a directory: it may be mounted noexec, full, or read-only.
+runs() {
+	printf '#!/bin/sh\nexit 0\n' 2>/dev/null >"$1/.probe-$n" && chmod 700 "$1/.probe-$n" && "$1/.probe-$n" 2>/dev/null
+	ran=$?
+	rm -f "$1/.probe-$n"
+	return $ran
+}
+
+unpack() { if [ $packed = gzip ]; then gzip -dc; else cat; fi; }
+
+# take stores what comes. All of it is read even if the disk is full, so that the next directory can be tried.
+take() {
+	t=$1/.agent-$n
+	head -c "$2" | { unpack >"$t"; cat >/dev/null; } 2>/dev/null
+	[ "`wc -c <"$t"`" -eq "$size" ] && chmod 700 "$t" && mv -f "$t" "$1/agent-$d" && return 0
+	rm -f "$t"
+	return 1
+}
+
+main() {
+	IFS='
+'
+	all=`candidates`
+	for c in $all; do
+		[ -x "$c/agent-$d" ] && mine "$c" && become "$c/agent-$d"
+	done
+	packed=plain
+	command -v gzip >/dev/null 2>&1 && packed=gzip
+	tried=
+	for c in $all; do
+		mkdir -p "$c" 2>/dev/null
+		mine "$c" || { tried="$tried, $c: cannot be made or is not ours"; continue; }
+		runs "$c" || { tried="$tried, $c: cannot be written or is mounted noexec"; continue; }
+		say want "`uname -sm`" $packed
+		read bytes || exit 1
+		take "$c" "$bytes" && become "$c/agent-$d"
+		tried="$tried, $c: is full"
+	done
+	say nowhere "${tried#, }"
+}
+main; exit 1

@@ -1,0 +1,22 @@
+// Package launch runs one program as ranked processes on many machines, or on this one.
+//
+//	status, err := launch.Run(ctx, launch.Config{Target: "./prog", N: 8, Nodes: nodes})
+//
+// [Run] is the whole story of a job:
+//
+//	plan      find or build the program; with known slots, place the ranks
+//	launch    start pprun's agent on every node: over one ssh session each, or as a process of its own here
+//	place     give every rank a node, a local rank and a share of the CPUs
+//	stage     compress the program once and stream it to the nodes that do not have it
+//	listen    with several nodes, have rank 0's node open the hub's port, and sign everybody's certificate
+//	start     start all ranks, once every node is ready for them
+//	attend    relay output, input and signals until the last rank has ended
+//	end       see to it that nothing is left, and say why the job failed
+//
+// A failure in any step condemns the job: the first one becomes the verdict, everything that runs is ended, and the
+// verdict's status and words are what Run returns. What moves is in three kinds of goroutines: one reads each agent's
+// connection and turns frames into events, one sends to it, one writes each output file. All decisions are made by one
+// goroutine, which takes the events one by one ([Run]'s own).
+//
+// How an agent comes to a node is a [Launcher]'s affair: local.go, ssh.go.
+package launch

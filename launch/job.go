@@ -1,0 +1,425 @@
+package launch
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/pprun/pprun/comm/frame"
+	"github.com/pprun/pprun/launch/agent"
+)
+
+// job is one run. All its fields belong to the goroutine that runs its phases, unless a remark says otherwise.
+type job struct {
+	Config
+	ctx    context.Context
+	cancel context.CancelFunc // ends what the phases have started
+	id     string
+	began  time.Time
+
+	nodes     []*node
+	placement Placement
+	known     bool // the placement did not need the nodes' CPUs
+	program   *program
+	authority *authority
+
+	out      *output
+	stdin    *input // nil: nothing is forwarded
+	signals  *signals
+	meter    meter
+	events   chan event
+	tick     *time.Ticker
+	timeout  <-chan time.Time // Config.Timeout is over
+	canceled <-chan struct{}  // the caller's context has ended
+	killAt   <-chan time.Time // ranks that were asked to end have had their time
+	moved    time.Time        // of the last progress before the ranks run
+	begun    sync.WaitGroup   // goroutines of plan and launch
+
+	sent        atomic.Int64 // compressed bytes on their way to nodes
+	lastSent    int64
+	starting    bool // start was sent: ranks may run
+	attending   bool // all ranks run
+	running     int  // ranks that have not ended
+	failedAt    time.Time
+	interrupted int // orders to end that came from outside
+	suspended   bool
+	verdict     *verdict
+}
+
+// verdict is why a job ends before its time.
+type verdict struct {
+	status int
+	text   string         // may be empty, may have several lines
+	signal syscall.Signal // for the ranks; 0: TERM
+}
+
+// clockTick is the grain of the job's clock, by which it notices silence.
+const clockTick = 250 * time.Millisecond
+
+func newJob(ctx context.Context, c Config) *job {
+	c.fill()
+	id := make([]byte, 8)
+	rand.Read(id)
+	j := &job{
+		Config: c, id: hex.EncodeToString(id), began: time.Now(), moved: time.Now(),
+		events: make(chan event, 256), tick: time.NewTicker(clockTick),
+	}
+	j.ctx, j.cancel = context.WithCancel(ctx)
+	j.canceled = ctx.Done()
+	if c.Timeout > 0 {
+		j.timeout = time.After(c.Timeout)
+	}
+	j.signals = catchSignals()
+	j.out = &output{label: c.Label}
+	j.out.streams[0] = newSink(c.Stdout, j.wrote, func(err error) { j.outputBroke("stdout", err) })
+	j.out.streams[1] = newSink(c.Stderr, j.wrote, func(err error) { j.outputBroke("stderr", err) })
+	j.meter = newMeter(c)
+	return j
+}
+
+// wrote is told by sinks what they are done with.
+func (j *job) wrote(node, bytes int) {
+	if bytes > 0 {
+		j.nodes[node].repay(bytes)
+	}
+}
+
+// outputBroke is told by sinks, in their goroutines. Somebody takes events until all sinks have ended.
+func (j *job) outputBroke(name string, err error) {
+	j.events <- event{what: unwritable{name, err}}
+}
+
+type unwritable struct {
+	name string
+	err  error
+}
+
+// say tells the user something, in a line on standard error.
+func (j *job) say(format string, args ...any) {
+	j.meter.clear()
+	j.out.streams[1].say("pprun: " + fmt.Sprintf(format, args...))
+}
+
+// warn is say for what --quiet leaves out.
+func (j *job) warn(format string, args ...any) {
+	if !j.Quiet {
+		j.say(format, args...)
+	}
+}
+
+// condemn ends the job. The first verdict stands; whatever comes later is its consequence.
+func (j *job) condemn(v *verdict) {
+	if j.verdict != nil {
+		return
+	}
+	j.verdict = v
+	if !j.starting {
+		return
+	}
+	if v.signal != 0 && v.signal != syscall.SIGTERM {
+		j.broadcast(agent.KindSignal, uint64(v.signal))
+		j.killAt = time.After(j.Grace)
+		return
+	}
+	j.kill(j.Grace)
+}
+
+// fail condemns the job for an error on the way to the start.
+func (j *job) fail(err error) {
+	status := StatusFailed
+	if f, ok := err.(*failure); ok {
+		status = f.status
+	}
+	j.condemn(&verdict{status: status, text: err.Error()})
+}
+
+// kill has every agent end its ranks: TERM, then KILL after the grace.
+func (j *job) kill(grace time.Duration) {
+	j.broadcast(agent.KindKill, uint64(grace.Milliseconds()))
+}
+
+func (j *job) broadcast(kind frame.Kind, id uint64) {
+	for _, n := range j.nodes {
+		if n.up && !n.gone {
+			n.send(kind, id)
+		}
+	}
+}
+
+// until takes events until reached says so. It returns false once the job is condemned.
+func (j *job) until(reached func() bool) bool {
+	for j.verdict == nil && !reached() {
+		j.step(nil)
+	}
+	return j.verdict == nil
+}
+
+// step waits for one event and takes it in. It returns false when limit fires instead.
+func (j *job) step(limit <-chan time.Time) bool {
+	select {
+	case e := <-j.events:
+		j.moved = time.Now()
+		j.take(e)
+	case s := <-j.signals.c:
+		j.obey(s.(syscall.Signal))
+	case <-j.tick.C:
+		j.watch()
+	case <-j.timeout:
+		j.condemn(&verdict{status: StatusTimeout, text: fmt.Sprintf("timed out after %v: %s", j.Timeout, j.state())})
+	case <-j.killAt:
+		j.kill(0)
+	case <-j.canceled:
+		j.canceled = nil
+		j.condemn(&verdict{status: StatusFailed, text: context.Cause(j.ctx).Error()})
+	case <-limit:
+		return false
+	}
+	return true
+}
+
+// take takes in what a node or a goroutine of ours has to say.
+func (j *job) take(e event) {
+	n := e.node
+	switch v := e.what.(type) {
+	case arrived:
+		j.arrive(n, v)
+	case prepared:
+		if j.program = v.program; v.err != nil {
+			j.fail(v.err)
+		}
+	case agent.Ready:
+		j.greet(n, v)
+	case want:
+		j.stream(n, v.id)
+	case have:
+		j.program.leave(n, v.id)
+	case staged:
+		n.staged++
+		n.cached = n.cached || v.id == programID && v.Cached
+	case agent.Listening:
+		n.listening = &v
+	case agent.Started:
+		n.pids = v.PIDs
+	case credit:
+		j.stdin.credit(v)
+	case agent.Exit:
+		j.exited(n, v)
+	case agent.Failure:
+		j.failed(n, v)
+	case unwritable:
+		if brokenPipe(v.err) {
+			j.condemn(&verdict{status: StatusSignal + int(syscall.SIGPIPE)})
+		} else {
+			j.condemn(&verdict{status: StatusFailed, text: writeFailure(v.name, v.err)})
+		}
+	case note:
+		j.say("%s: %s", n.host.Host, string(v))
+	case warning:
+		j.warn("%s", string(v))
+	case unreadable:
+		if v.err != errLeft {
+			j.fail(v.err)
+		}
+	case done:
+		n.done = true
+	case lost:
+		j.lose(n, v)
+	}
+}
+
+// watch is the job's clock: it notices silence, and lack of progress before the start.
+func (j *job) watch() {
+	for _, n := range j.nodes {
+		if n.up && !n.gone && !j.suspended && n.quiet.Add(1) > int32(agent.Silence/clockTick) {
+			n.conn.Close() // its reader then reports the loss
+			n.quiet.Store(0)
+			n.silent = true
+		}
+	}
+	if sent := j.sent.Load(); sent != j.lastSent {
+		j.moved, j.lastSent = time.Now(), sent
+	}
+	if !j.attending && j.verdict == nil && time.Since(j.moved) > j.StartTimeout {
+		j.condemn(&verdict{status: StatusFailed, text: fmt.Sprintf("no progress for %v: %s", j.StartTimeout, j.state())})
+	}
+	j.meter.show(j)
+}
+
+// lose notes the end of a node's connection.
+func (j *job) lose(n *node, l lost) {
+	n.gone = true
+	if j.program != nil {
+		j.program.leaveAll(n)
+	}
+	if n.done || n.failed != "" {
+		return
+	}
+	why := l.words()
+	if n.silent {
+		why = fmt.Sprintf("its agent is silent for %v", agent.Silence)
+	}
+	if !j.starting {
+		n.failed, n.status = why, StatusFailed
+		j.noteFailure()
+		return
+	}
+	text := fmt.Sprintf("lost %s: %s", n.host.Host, why)
+	if ranks := n.alive(); len(ranks) > 0 {
+		text += ": " + rankNames(ranks) + " ran there"
+	}
+	j.running -= len(n.running)
+	clear(n.running)
+	j.condemn(&verdict{status: StatusFailed, text: text + ": job aborted"})
+}
+
+// end sees to it that nothing is left of the job, and returns its outcome.
+func (j *job) end() (int, error) {
+	j.endRanks()
+	j.dismiss()
+	return j.report()
+}
+
+// endRanks waits for the ranks of a condemned job to be gone.
+func (j *job) endRanks() {
+	if j.verdict == nil {
+		return
+	}
+	// Twice the grace for ranks that were signalled first and then killed; agents end them for good by then.
+	limit := time.After(2*j.Grace + 5*time.Second)
+	hint := time.Now().Add(2 * time.Second)
+	for j.starting && j.running > 0 && j.interrupted < 3 {
+		if !j.step(limit) {
+			break
+		}
+		if time.Now().After(hint) && j.meter.terminal && j.interrupted < 2 {
+			hint = hint.Add(time.Hour)
+			j.say("waiting up to %v for %s to end (Ctrl-C kills now)", j.Grace, count(j.running, "rank"))
+		}
+	}
+}
+
+// dismiss says bye to the agents and waits until they have cleaned up.
+func (j *job) dismiss() {
+	j.cancel()
+	j.stdin.close()
+	for _, n := range j.nodes {
+		n.send(agent.KindBye, 0)
+	}
+	limit := time.After(j.Grace + 5*time.Second)
+	for j.interrupted < 3 && slices.ContainsFunc(j.nodes, func(n *node) bool { return n.up && !n.gone && !n.done }) {
+		select {
+		case e := <-j.events:
+			j.take(e)
+		case s := <-j.signals.c:
+			j.obey(s.(syscall.Signal))
+		case <-limit:
+			j.interrupted = 3
+		}
+	}
+	if j.interrupted < 3 {
+		j.release()
+		return
+	}
+	var unsure []string
+	for _, n := range j.nodes {
+		if n.up && !n.gone && !n.done {
+			unsure = append(unsure, n.host.Host)
+		}
+	}
+	j.say("%s did not confirm that nothing is left there", fold(unsure))
+}
+
+// release waits for every goroutine of the job but the sinks', and removes what it made here.
+func (j *job) release() {
+	var all sync.WaitGroup
+	for _, n := range j.nodes {
+		if j.program != nil {
+			j.program.leaveAll(n)
+		}
+		all.Go(n.close)
+	}
+	all.Go(j.begun.Wait)
+	released := make(chan struct{})
+	go func() { all.Wait(); close(released) }()
+	for waiting := true; waiting; {
+		select {
+		case e := <-j.events:
+			if a, ok := e.what.(arrived); ok && a.conn != nil {
+				a.conn.Close() // it comes too late
+			}
+			if p, ok := e.what.(prepared); ok {
+				j.program = p.program
+			}
+		case <-released:
+			waiting = false
+		}
+	}
+	if j.program != nil {
+		j.program.close()
+	}
+}
+
+// report flushes the output and returns the outcome.
+func (j *job) report() (int, error) {
+	j.tick.Stop()
+	j.meter.clear()
+	defer j.signals.stop()
+	for _, s := range j.out.sinks() {
+		idle := s.close()
+		for waiting := true; waiting && j.interrupted < 2; {
+			select {
+			case <-idle:
+				waiting = false
+			case e := <-j.events: // a last write may fail
+				j.take(e)
+			case s := <-j.signals.c:
+				j.obey(s.(syscall.Signal))
+			}
+		}
+	}
+	for len(j.events) > 0 {
+		j.take(<-j.events)
+	}
+	j.out.close()
+	switch v := j.verdict; {
+	case v == nil:
+		return 0, nil
+	case v.text == "":
+		return v.status, nil
+	default:
+		return v.status, &failure{v.status, v.text}
+	}
+}
+
+// arrived is what a launcher reports of a node.
+type arrived struct {
+	conn io.ReadWriteCloser
+	err  error
+}
+
+// prepared is what findProgram found.
+type prepared struct {
+	program *program
+	err     error
+}
+
+// cpus of this machine that pprun may use: affinity and cgroup limits count.
+func cpus() int { return runtime.GOMAXPROCS(0) }
+
+// workDir is the caller's working directory, empty when it has none.
+func workDir() string {
+	dir, err := os.Getwd()
+	if err != nil {
+		return ""
+	}
+	return dir
+}

@@ -1,0 +1,94 @@
+package launch
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/pprun/pprun/hostfile"
+)
+
+// Config is what to run, where and how. Only Target is required.
+type Config struct {
+	Target string   // executable, script, Go package directory or .go file; a bare name is looked up on each node's PATH
+	Args   []string // argv[1:]
+
+	Nodes   []hostfile.Node // empty: this machine
+	Request                 // how many ranks, and where
+
+	Env     []string // additions to the environment: NAME, NAME=value or PREFIX*; see Environment
+	EnvNone bool     // send nothing of the caller's environment but Env
+	Dir     string   // working directory of the ranks; empty: the caller's where it exists, else a private one
+	Stage   []string // further files to copy into a private directory, which becomes the working directory
+	NoStage bool     // Target is a path that exists on the nodes: copy nothing
+
+	StdinTo int    // rank that gets standard input, or StdinAll, StdinNone
+	Label   Label  // what stands before each line of output
+	Output  string // pattern of the files that take the ranks' output, with %r rank, %h host; empty: Stdout and Stderr
+
+	Timeout      time.Duration // for the whole job; 0: none
+	StartTimeout time.Duration // without any progress before the ranks run; 0: 60 s
+	Grace        time.Duration // between TERM and KILL; 0: 5 s
+	AcceptNew    bool          // add unknown ssh host keys to known_hosts
+	SSHConfig    string        // ssh configuration file instead of the user's; empty: as ssh does
+
+	Verbose, Quiet bool // say when all ranks are up; say nothing but errors
+
+	Stdin          *os.File // nil: none
+	Stdout, Stderr *os.File // nil: os.Stdout, os.Stderr
+}
+
+// Values of Config.StdinTo that are no rank.
+const (
+	StdinAll  = -1 // each rank gets a copy
+	StdinNone = -2
+)
+
+// Label is what stands before each line of output.
+type Label uint8
+
+const (
+	LabelNone Label = iota
+	LabelRank       // [3]
+	LabelHost       // [node1]
+)
+
+// Exit statuses of pprun's own; any other is the program's.
+const (
+	StatusUsage         = 64
+	StatusTimeout       = 124
+	StatusFailed        = 125 // pprun, ssh or a node
+	StatusNotExecutable = 126
+	StatusNotFound      = 127
+	StatusSignal        = 128 // plus the signal's number
+)
+
+// Run runs a job to its end and returns its exit status: 0 when every rank exited with 0, else that of the first rank
+// that failed by itself, or one of the Status values. The error, where there is something to say, explains the status
+// in one or more lines. Run handles the signals of the process while it runs, and uses its terminal.
+func Run(ctx context.Context, c Config) (status int, err error) {
+	j := newJob(ctx, c)
+	if j.plan() && j.launch() && j.place() && j.stage() && j.listen() && j.start() {
+		j.attend()
+	}
+	return j.end()
+}
+
+// fill sets defaults.
+func (c *Config) fill() {
+	if c.StartTimeout == 0 {
+		c.StartTimeout = time.Minute
+	}
+	if c.Grace == 0 {
+		c.Grace = 5 * time.Second
+	}
+	if c.Stdout == nil {
+		c.Stdout = os.Stdout
+	}
+	if c.Stderr == nil {
+		c.Stderr = os.Stderr
+	}
+	if len(c.Nodes) == 0 {
+		c.Nodes = []hostfile.Node{{Host: thisHost()}}
+	}
+}

@@ -1,0 +1,78 @@
+package launch
+
+import (
+	"context"
+	"io"
+	"net"
+	"os"
+	"os/user"
+	"strings"
+	"sync"
+
+	"github.com/pprun/pprun/hostfile"
+)
+
+// A Launcher brings pprun's agent to nodes. Launch calls up once for each node, from any goroutine, as soon as the
+// node's agent answers or cannot be brought there, and returns after the last call. The connection speaks the protocol
+// of launch/agent from its first byte on; closing it ends the agent. Canceling ctx ends what is still under way, not
+// the connections handed out. An error of Launch itself stands for all nodes not reported.
+type Launcher interface {
+	Launch(ctx context.Context, nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error)) error
+}
+
+// parts splits nodes among launchers by their index.
+type part struct {
+	launcher Launcher
+	nodes    []int
+}
+
+// launchAll has every launcher start its nodes, all at the same time.
+func launchAll(ctx context.Context, parts []part, nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error)) {
+	var all sync.WaitGroup
+	for _, p := range parts {
+		all.Go(func() {
+			own := make([]hostfile.Node, len(p.nodes))
+			for i, n := range p.nodes {
+				own[i] = nodes[n]
+			}
+			var mu sync.Mutex
+			reported := make([]bool, len(own))
+			err := p.launcher.Launch(ctx, own, func(i int, conn io.ReadWriteCloser, err error) {
+				mu.Lock()
+				reported[i] = true
+				mu.Unlock()
+				up(p.nodes[i], conn, err)
+			})
+			for i, n := range p.nodes {
+				if err != nil && !reported[i] {
+					up(n, nil, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// thisHost is the name of this machine.
+func thisHost() string {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return "localhost"
+	}
+	return name
+}
+
+// isLocal says whether a node is this machine, so that no ssh is needed.
+func isLocal(n hostfile.Node) bool {
+	if n.Port != 0 {
+		return false
+	}
+	if n.User != "" {
+		if u, err := user.Current(); err != nil || u.Username != n.User {
+			return false
+		}
+	}
+	this := thisHost()
+	short, _, _ := strings.Cut(this, ".")
+	return n.Host == "localhost" || strings.EqualFold(n.Host, this) || strings.EqualFold(n.Host, short) && net.ParseIP(this) == nil
+}

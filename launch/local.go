@@ -1,0 +1,92 @@
+package launch
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"github.com/pprun/pprun/hostfile"
+)
+
+// Local is the launcher for this machine: the agent is this executable once more, as a process of its own.
+type Local struct {
+	Stdin *os.File // becomes the agent's descriptor 0, for a rank to inherit; nil: none
+}
+
+// Launch starts one agent for each node.
+func (l Local) Launch(ctx context.Context, nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error)) error {
+	for i := range nodes {
+		conn, err := l.launch()
+		if err != nil {
+			up(i, nil, fmt.Errorf("start agent: %w", err))
+			continue
+		}
+		up(i, conn, nil)
+	}
+	return nil
+}
+
+func (l Local) launch() (io.ReadWriteCloser, error) {
+	exe, err := ownExecutable()
+	if err != nil {
+		return nil, err
+	}
+	ours, theirs, err := socketpair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	cmd := exec.Command(exe)
+	cmd.Args = []string{"pprun", "agent", "--fd", "3"}
+	cmd.ExtraFiles = []*os.File{theirs}
+	if l.Stdin != nil {
+		cmd.Stdin = l.Stdin
+	}
+	cmd.Stderr = os.Stderr
+	// A session of its own: signals of the terminal are the launcher's to pass on.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		ours.Close()
+		return nil, err
+	}
+	return &localConn{ours, cmd}, nil
+}
+
+// socketpair returns the launcher's end, which knows deadlines, and the agent's.
+func socketpair() (net.Conn, *os.File, error) {
+	fds, err := cloexecPair()
+	if err != nil {
+		return nil, nil, err
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "agent"), os.NewFile(uintptr(fds[1]), "launcher")
+	defer ours.Close()
+	conn, err := net.FileConn(ours)
+	if err != nil {
+		theirs.Close()
+		return nil, nil, err
+	}
+	return conn, theirs, nil
+}
+
+// localConn is the connection to an agent that is our child.
+type localConn struct {
+	net.Conn
+	cmd *exec.Cmd
+}
+
+// lastWait is how long an agent may take to end once its connection is closed, beyond what it needs to end its ranks.
+const lastWait = 15 * time.Second
+
+// Close ends the agent: the end of its input is its order to end everything.
+func (c *localConn) Close() error {
+	err := c.Conn.Close()
+	kill := time.AfterFunc(lastWait, func() { c.cmd.Process.Kill() })
+	c.cmd.Wait()
+	kill.Stop()
+	return err
+}

@@ -1,0 +1,252 @@
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pprun/pprun/comm/frame"
+	"github.com/pprun/pprun/hostfile"
+	"github.com/pprun/pprun/launch/agent"
+)
+
+// node is one machine of the job and the connection to its agent. Fields without a remark belong to the job's goroutine.
+type node struct {
+	index int
+	host  hostfile.Node
+	local bool
+	ranks []int // that run here
+
+	up         bool // the agent is there
+	ready      *agent.Ready
+	staged     int  // files that have arrived
+	cached     bool // the program was there already
+	listening  *agent.Listening
+	pids       []int        // of ranks; nil before they run
+	running    map[int]bool // ranks that have not ended
+	failed     string       // why this node cannot take part; empty: it can
+	status     int          // exit status that failed calls for
+	started    bool         // it was told to start its ranks
+	done, gone bool         // said done; connection ended
+	silent     bool         // it ended because the agent said nothing
+	copied     atomic.Int64 // bytes of the program, uncompressed, that are on their way or there
+	size       int64        // of the program, if it is copied; 0: it is not
+	quiet      atomic.Int32 // ticks of the job's clock since it last said anything
+
+	conn *agent.Conn
+	addr net.Addr // our end of the connection; nil when local
+	work sync.WaitGroup
+
+	mu     sync.Mutex
+	queue  []message     // guarded by mu: not yet sent
+	owed   int           // guarded by mu: bytes of output that are written but not yet credited
+	wake   chan struct{} // something is queued
+	closed chan struct{} // close was called
+}
+
+// message is a frame on its way to an agent.
+type message struct {
+	frame.Header
+	payload []byte
+	value   any           // instead of payload
+	sent    chan struct{} // closed once it is sent; may be nil
+}
+
+// connect takes up the connection to the node's agent. Events go to events until the connection ends, which is the last.
+func (n *node) connect(rwc io.ReadWriteCloser, out *output, events chan<- event) {
+	n.up = true
+	n.conn = agent.NewConn(rwc)
+	if c, ok := rwc.(interface{ LocalAddr() net.Addr }); ok && !n.local {
+		n.addr = c.LocalAddr()
+	}
+	n.wake, n.closed = make(chan struct{}, 1), make(chan struct{})
+	n.work.Go(func() { n.read(out, events) })
+	n.work.Go(n.write)
+}
+
+// close ends the agent, and waits for all that speaks with it.
+func (n *node) close() {
+	if n.conn == nil {
+		return
+	}
+	select {
+	case <-n.closed:
+		return
+	default:
+	}
+	close(n.closed)
+	n.conn.Close()
+	n.work.Wait()
+}
+
+// send queues a frame; it never blocks.
+func (n *node) send(kind frame.Kind, id uint64) {
+	n.post(message{Header: frame.Header{Kind: kind, ID: id}})
+}
+
+// sendValue queues a frame with a structured payload.
+func (n *node) sendValue(kind frame.Kind, id uint64, v any) {
+	n.post(message{Header: frame.Header{Kind: kind, ID: id}, value: v})
+}
+
+func (n *node) post(m message) {
+	if n.conn == nil {
+		return
+	}
+	n.mu.Lock()
+	n.queue = append(n.queue, m)
+	n.mu.Unlock()
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+}
+
+// repay gives the agent credit for output that is off our hands, not for every few bytes.
+func (n *node) repay(bytes int) {
+	n.mu.Lock()
+	n.owed += bytes
+	owed := n.owed
+	if owed < agent.OutputWindow/8 {
+		n.mu.Unlock()
+		return
+	}
+	n.owed = 0
+	n.mu.Unlock()
+	n.send(agent.KindOutputCredit, uint64(owed))
+}
+
+// write sends what is queued, and a beat now and then.
+func (n *node) write() {
+	beat := time.NewTicker(agent.Beat)
+	defer beat.Stop()
+	for {
+		n.mu.Lock()
+		queue := n.queue
+		n.queue = nil
+		n.mu.Unlock()
+		for _, m := range queue {
+			if transmit(n.conn, m) != nil {
+				return // the reader says why
+			}
+			if m.sent != nil {
+				close(m.sent)
+			}
+		}
+		select {
+		case <-n.wake:
+		case <-beat.C:
+			n.send(agent.KindBeat, 0)
+		case <-n.closed:
+			return
+		}
+	}
+}
+
+// read turns frames into events. Output goes straight to its file's queue: an exit is never ahead of it.
+func (n *node) read(out *output, events chan<- event) {
+	post := func(v any) {
+		select {
+		case events <- event{n, v}:
+		case <-n.closed:
+		}
+	}
+	for {
+		h, payload, err := n.conn.Next()
+		if err != nil {
+			post(lost{err})
+			return
+		}
+		n.quiet.Store(0)
+		switch h.Kind {
+		case agent.KindStdout, agent.KindStderr:
+			out.take(n, h, payload)
+			continue
+		case agent.KindBeat, agent.KindRole:
+			continue
+		}
+		v, err := decode(h, payload)
+		if err != nil {
+			post(lost{err})
+			return
+		}
+		post(v)
+	}
+}
+
+// The events that are no structured payload.
+type (
+	event struct {
+		node *node // nil: not of a node
+		what any
+	}
+	lost   struct{ err error } // the connection ended
+	have   struct{ id uint64 }
+	want   struct{ id uint64 }
+	staged struct {
+		id uint64
+		agent.Staged
+	}
+	credit struct {
+		rank  int
+		bytes int
+	}
+	note       string
+	warning    string              // of the ssh launcher
+	unreadable struct{ err error } // a file to be copied
+	done       struct{}
+)
+
+// decode turns a frame of the agent into an event.
+func decode(h frame.Header, payload []byte) (any, error) {
+	switch h.Kind {
+	case agent.KindReady:
+		return agent.Decode[agent.Ready](payload)
+	case agent.KindHave:
+		return have{h.ID}, nil
+	case agent.KindWant:
+		return want{h.ID}, nil
+	case agent.KindStaged:
+		s, err := agent.Decode[agent.Staged](payload)
+		return staged{h.ID, s}, err
+	case agent.KindListening:
+		return agent.Decode[agent.Listening](payload)
+	case agent.KindStarted:
+		return agent.Decode[agent.Started](payload)
+	case agent.KindStdinCredit:
+		return credit{int(h.Src), int(h.ID)}, nil
+	case agent.KindExit:
+		return agent.Decode[agent.Exit](payload)
+	case agent.KindFailure:
+		return agent.Decode[agent.Failure](payload)
+	case agent.KindNote:
+		return note(payload), nil
+	case agent.KindDone:
+		return done{}, nil
+	}
+	return nil, fmt.Errorf("agent sent a frame of kind %d", h.Kind)
+}
+
+// words says why a connection ended.
+func (l lost) words() string {
+	if l.err == io.EOF || errors.Is(l.err, io.ErrUnexpectedEOF) || errors.Is(l.err, net.ErrClosed) {
+		return "its agent is gone"
+	}
+	return l.err.Error()
+}
+
+func transmit(c *agent.Conn, m message) error {
+	if m.value != nil {
+		return c.SendValue(m.Header, m.value)
+	}
+	return c.Send(m.Header, m.payload)
+}
+
+// alive returns the ranks that have not ended, in ascending order.
+func (n *node) alive() []int { return slices.Sorted(maps.Keys(n.running)) }

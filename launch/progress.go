@@ -1,0 +1,116 @@
+package launch
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// meter tells a person at a terminal what goes on: a line that is drawn over while the start takes long, and one when
+// all ranks run.
+type meter struct {
+	terminal bool // standard error is one, and we may write there
+	verbose  bool
+	shown    int // width of the line that stands there; 0: none does
+	draw     func(string)
+}
+
+func newMeter(c Config) meter {
+	m := meter{verbose: c.Verbose}
+	m.terminal = !c.Quiet && term.IsTerminal(int(c.Stderr.Fd())) && !background(c.Stderr)
+	m.draw = func(s string) { c.Stderr.WriteString(s) }
+	return m
+}
+
+// patience is how long a start may take before a word is said about it.
+const patience = 500 * time.Millisecond
+
+// show draws the line, or draws it anew.
+func (m *meter) show(j *job) {
+	if !m.terminal || j.starting || j.verdict != nil || time.Since(j.began) < patience {
+		return
+	}
+	line := "pprun: " + j.progress()
+	if width, _, err := term.GetSize(int(j.Stderr.Fd())); err == nil && len(line) >= width {
+		line = line[:max(0, width-1)]
+	}
+	m.draw("\r" + line + strings.Repeat(" ", max(0, m.shown-len(line))))
+	m.shown = len(line)
+}
+
+// clear takes the line away, so that something else can be written.
+func (m *meter) clear() {
+	if m.shown > 0 {
+		m.draw("\r" + strings.Repeat(" ", m.shown) + "\r")
+		m.shown = 0
+	}
+}
+
+// up says that all ranks run.
+func (m *meter) up(j *job) {
+	m.clear()
+	if !m.terminal && !m.verbose || j.Quiet {
+		return
+	}
+	var parts []string
+	for _, n := range j.members() {
+		parts = append(parts, fmt.Sprintf("%s:%d", n.host.Host, len(n.ranks)))
+	}
+	const most = 8
+	if len(parts) > most {
+		parts = append(parts[:most:most], "...")
+	}
+	text := fmt.Sprintf("%s on %s (%s)", count(j.placement.Size(), "rank"), count(len(j.members()), "node"), strings.Join(parts, " "))
+	if s := j.program.spools[programID]; s != nil {
+		copied, cached := 0, 0
+		for _, n := range j.members() {
+			switch {
+			case n.cached:
+				cached++
+			case !n.local:
+				copied++
+			}
+		}
+		if copied > 0 {
+			text += fmt.Sprintf(", %s -> %s", megabytes(s.size), megabytes(s.packedSize()))
+		}
+		text += fmt.Sprintf(", %d copied %d cached", copied, cached)
+	}
+	j.say("%s, up in %.2fs", text, time.Since(j.began).Seconds())
+}
+
+// progress says how far the start is.
+func (j *job) progress() string {
+	if j.program == nil || j.placement.Size() == 0 {
+		return j.state()
+	}
+	s := j.program.spools[programID]
+	if s == nil {
+		return j.state()
+	}
+	var sent, total int64
+	there, nodes := 0, 0
+	for _, n := range j.members() {
+		if n.local {
+			continue
+		}
+		nodes++
+		if n.staged > 0 {
+			there++
+		}
+		if !n.cached {
+			total += s.size
+			sent += n.copied.Load()
+		}
+	}
+	text := fmt.Sprintf("copying %s: %s of %s, %d of %s", j.program.name, megabytes(sent), megabytes(total), there, count(nodes, "node"))
+	if taken := time.Since(j.began); sent > 0 && sent < total {
+		left := time.Duration(float64(taken) * float64(total-sent) / float64(sent))
+		text += fmt.Sprintf(", %v left", left.Round(time.Second))
+	}
+	return text
+}
+
+func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }

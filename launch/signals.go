@@ -1,0 +1,100 @@
+package launch
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/pprun/pprun/comm/frame"
+	"github.com/pprun/pprun/launch/agent"
+	"golang.org/x/sys/unix"
+)
+
+// signals are those that this process gets while the job runs.
+type signals struct{ c chan os.Signal }
+
+// catchSignals begins to catch what pprun passes on or acts upon. Signals that were ignored when it began, as nohup and
+// shells do for jobs in the background, stay ignored.
+func catchSignals() *signals {
+	s := &signals{make(chan os.Signal, 64)}
+	for _, sig := range []os.Signal{
+		syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2,
+		syscall.SIGTSTP, syscall.SIGCONT,
+	} {
+		if !signal.Ignored(sig) {
+			signal.Notify(s.c, sig)
+		}
+	}
+	// Without a catcher a reader's leaving would end this process before the ranks (EPIPE says so too).
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	return s
+}
+
+func (s *signals) stop() { signal.Stop(s.c) }
+
+// obey does what a signal means for the job.
+func (j *job) obey(s syscall.Signal) {
+	switch s {
+	case syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP:
+		j.interrupt(s)
+	case syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2:
+		switch {
+		case j.starting:
+			j.broadcast(agent.KindSignal, uint64(s))
+		case s == syscall.SIGQUIT:
+			j.interrupt(s)
+		}
+	case syscall.SIGTSTP:
+		j.suspend()
+	case syscall.SIGCONT:
+		j.resume()
+	}
+}
+
+// interrupt ends the job on somebody's order: at the first in order, at the second at once, at the third without waiting
+// for word that the ranks are gone.
+func (j *job) interrupt(s syscall.Signal) {
+	j.interrupted++
+	if j.interrupted > 1 {
+		j.kill(0)
+	}
+	j.condemn(&verdict{status: StatusSignal + int(s), text: "ended by " + signalName(s) + j.endedRanks(), signal: s})
+}
+
+func (j *job) endedRanks() string {
+	if !j.starting {
+		return ""
+	}
+	return fmt.Sprintf(": %s ended", count(j.running, "rank"))
+}
+
+// suspend stops the ranks, then this process, as Ctrl-Z asks.
+func (j *job) suspend() {
+	j.suspended = true
+	j.meter.clear()
+	limit := time.After(time.Second) // an agent out of reach must not keep the terminal
+	for _, n := range j.nodes {
+		if !n.up || n.gone {
+			continue
+		}
+		sent := make(chan struct{})
+		n.post(message{Header: frame.Header{Kind: agent.KindSuspend}, sent: sent})
+		select {
+		case <-sent:
+		case <-limit:
+		}
+	}
+	unix.Kill(os.Getpid(), unix.SIGSTOP)
+}
+
+// resume goes on after a stop, ours or somebody else's.
+func (j *job) resume() {
+	j.suspended = false
+	for _, n := range j.nodes {
+		n.quiet.Store(0)
+	}
+	j.moved = time.Now()
+	j.broadcast(agent.KindResume, 0)
+}

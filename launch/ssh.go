@@ -1,0 +1,136 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pprun/pprun/hostfile"
+	"github.com/pprun/pprun/ssh"
+)
+
+// SSH is the launcher for nodes that are reached by ssh: one connection and one session for each, in which /bin/sh
+// becomes the agent.
+type SSH struct {
+	AcceptNew  bool
+	ConfigFile string        // instead of the user's; empty: as ssh does
+	Timeout    time.Duration // for all of one node; 0: none beside those of single steps
+	Warn       func(string)  // told of what hinders nothing; may be nil
+	shared     ssh.Shared
+}
+
+// atOnce is how many connections are made at the same time.
+const atOnce = 32
+
+// Launch brings the agent to all nodes.
+func (s *SSH) Launch(ctx context.Context, nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error)) error {
+	var all sync.WaitGroup
+	free := make(chan struct{}, atOnce)
+	for i, n := range nodes {
+		free <- struct{}{}
+		all.Go(func() {
+			defer func() { <-free }()
+			conn, err := s.launch(ctx, n)
+			if err != nil {
+				up(i, nil, err)
+				return
+			}
+			up(i, conn, nil)
+		})
+	}
+	all.Wait()
+	return nil
+}
+
+func (s *SSH) launch(ctx context.Context, n hostfile.Node) (*sshConn, error) {
+	client, err := ssh.Dial(ctx, n.Host, ssh.Config{
+		User: n.User, Port: n.Port, ConfigFile: s.ConfigFile, AcceptNew: s.AcceptNew, Warn: s.Warn, Shared: &s.shared,
+	})
+	if err != nil {
+		return nil, err
+	}
+	conn, err := s.become(ctx, client)
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// become starts the shell and makes it an agent.
+func (s *SSH) become(ctx context.Context, client *ssh.Client) (*sshConn, error) {
+	// Login shells differ in their quoting; these two words they all take alike.
+	session, err := client.Start(ctx, "exec /bin/sh")
+	if err != nil {
+		return nil, err
+	}
+	limit := newDeadline(ctx, session)
+	r, err := bootstrap(session, limit.move)
+	if inTime := limit.end(); err != nil {
+		session.Close()
+		return nil, explain(ctx, client, session, err, inTime)
+	}
+	return &sshConn{r: r, session: session, client: client}, nil
+}
+
+// explain says why the bootstrap failed, as close to the root as is known.
+func explain(ctx context.Context, client *ssh.Client, session *ssh.Session, err error, inTime bool) error {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case client.Err() != nil:
+		return client.Err()
+	case !inTime:
+		err = fmt.Errorf("no answer from /bin/sh for %v: %w", bootstrapTime, err)
+	}
+	if said := lastLine(session.Stderr()); said != "" {
+		err = fmt.Errorf("%w (%s)", err, said)
+	}
+	return err
+}
+
+// sshConn is the connection to an agent through an ssh session.
+type sshConn struct {
+	r       io.Reader // of the session, behind the bootstrap
+	session *ssh.Session
+	client  *ssh.Client
+}
+
+// Read reads from the agent. At the end of the stream the error says what is known of the cause.
+func (c *sshConn) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	if err == nil {
+		return n, nil
+	}
+	if lost := c.client.Err(); lost != nil && !errors.Is(lost, net.ErrClosed) {
+		if e, ok := errors.AsType[*ssh.Error](lost); ok {
+			lost = fmt.Errorf("%s: %w", e.Phase, e.Err)
+		}
+		return n, lost
+	}
+	if said := lastLine(c.session.Stderr()); said != "" && err == io.EOF {
+		return n, fmt.Errorf("its agent is gone: %s", said)
+	}
+	return n, err
+}
+
+func (c *sshConn) Write(b []byte) (int, error) { return c.session.Write(b) }
+
+// Close ends the agent and the connection.
+func (c *sshConn) Close() error {
+	c.session.Close()
+	return c.client.Close()
+}
+
+// LocalAddr is our end of the connection; nil through a jump host.
+func (c *sshConn) LocalAddr() net.Addr { return c.client.LocalAddr() }
+
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return strings.TrimSpace(text[strings.LastIndexByte(text, '\n')+1:])
+}

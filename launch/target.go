@@ -1,0 +1,91 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// target is the program of a job, found on this machine.
+type target struct {
+	name   string // argv[0], as the user spelt it
+	path   string // what nodes run that have it already: absolute, or a bare name for their PATH
+	file   string // what is staged to the other nodes; empty: nothing is, path is there
+	header header // of file
+	remove func() // what was built; may be nil
+}
+
+// A failure is a verdict on the way: an error with an exit status.
+type failure struct {
+	status int
+	text   string
+}
+
+func (f *failure) Error() string { return f.text }
+
+func failf(status int, format string, args ...any) *failure {
+	return &failure{status, fmt.Sprintf(format, args...)}
+}
+
+// findTarget finds what c.Target means, and builds it where it is Go source.
+func findTarget(ctx context.Context, c *Config) (target, error) {
+	name := c.Target
+	st, err := os.Stat(name)
+	isGo := err == nil && (st.IsDir() && hasGoFiles(name) || !st.IsDir() && strings.HasSuffix(name, ".go"))
+	bare := !strings.ContainsRune(name, filepath.Separator) && name != "." && name != ".."
+	if bare && isGo && !strings.HasSuffix(name, ".go") {
+		_, inPath := exec.LookPath(name)
+		isGo = inPath != nil // a program on PATH goes before a directory of the same name
+	}
+	switch {
+	case isGo && c.NoStage:
+		return target{}, failf(StatusUsage, "%s has to be built and copied: leave out --no-stage", name)
+	case isGo:
+		return build(ctx, name, st.IsDir())
+	case bare:
+		return target{name: name, path: name}, nil
+	}
+	path, absErr := filepath.Abs(name)
+	if absErr != nil {
+		return target{}, absErr
+	}
+	if c.NoStage {
+		return target{name: name, path: path}, nil
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return target{}, failf(StatusNotFound, "%s: no such file or directory", name)
+	case err != nil:
+		return target{}, failf(StatusNotExecutable, "%s: %v", name, reason(err))
+	case st.IsDir():
+		return target{}, failf(StatusNotExecutable, "%s: is a directory without Go files: name a program or a Go package", name)
+	case !st.Mode().IsRegular():
+		return target{}, failf(StatusNotExecutable, "%s: is not a regular file", name)
+	case st.Mode()&0o111 == 0:
+		return target{}, failf(StatusNotExecutable, "%s: permission denied: chmod +x %s", name, name)
+	}
+	h, err := fileHeader(path)
+	if err != nil {
+		return target{}, failf(StatusNotExecutable, "%s: %v", name, reason(err))
+	}
+	return target{name: name, path: path, file: path, header: h}, nil
+}
+
+// hasGoFiles says whether a directory looks like a Go package.
+func hasGoFiles(dir string) bool {
+	files, _ := filepath.Glob(filepath.Join(dir, "*.go"))
+	return len(files) > 0
+}
+
+// reason is what an error says beside the path, which the message has already.
+func reason(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
+}
