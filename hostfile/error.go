@@ -1,7 +1,6 @@
 package hostfile
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -42,13 +41,4 @@ func printable(s string) string {
 		return strconv.Quote(s)
 	}
 	return s
-}
-
-// asError returns err as an *Error, which all errors inside this package are.
-func asError(err error) *Error {
-	var e *Error
-	if !errors.As(err, &e) {
-		e = &Error{Found: err.Error(), Want: "a host"}
-	}
-	return e
 }

@@ -23,9 +23,8 @@ func Expand(expr string) ([]string, error) {
 	for _, item := range splitList(expr) {
 		names, err := expandItem(item, MaxHosts-len(all))
 		if err != nil {
-			e := asError(err)
-			e.File, e.Column = "host expression", e.Column+col-1
-			return nil, e
+			err.File, err.Column = "host expression", err.Column+col-1
+			return nil, err
 		}
 		all = append(all, names...)
 		col += len(item) + 1
@@ -57,7 +56,7 @@ func splitList(s string) []string {
 type span struct{ low, high, width int }
 
 // expandItem expands one item without commas outside brackets. Columns in its errors count from 1 at its start.
-func expandItem(item string, max int) ([]string, error) {
+func expandItem(item string, max int) ([]string, *Error) {
 	if item == "" {
 		return nil, &Error{Column: 1, Want: "a host name"}
 	}
@@ -88,7 +87,7 @@ func expandItem(item string, max int) ([]string, error) {
 }
 
 // parseSpans reads the inside of brackets, which begins at column col, and counts the numbers in it.
-func parseSpans(s string, col int) (spans []span, count int, err error) {
+func parseSpans(s string, col int) (spans []span, count int, err *Error) {
 	for part := range strings.SplitSeq(s, ",") {
 		low, high, isRange := strings.Cut(part, "-")
 		if !isRange {

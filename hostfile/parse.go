@@ -7,20 +7,12 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 )
 
 const (
 	maxLine     = 1 << 20 // bytes
 	maxMentions = 1 << 20 // of hosts in one file, repetitions included
-	maxSlots    = 65536   // of one line
-	maxName     = 255     // bytes of a host or user name
-
-	wantSlots = "a number from 1 to 65536"
-	wantPort  = "a port from 1 to 65535"
-	wantHost  = "a host name of letters, digits and . _ : % - that does not begin with a dash"
-	wantUser  = "a user name of letters, digits and . _ - + @ \\ that does not begin with a dash"
 )
 
 // A parser collects the nodes and the mistakes of one file or list.
@@ -108,161 +100,6 @@ func tokens(line string) []token {
 	}
 }
 
-// fields parses the words of one line: hosts, then key=value pairs that hold for all of them.
-func (p *parser) fields(ts []token) {
-	if len(ts) == 0 {
-		return
-	}
-	n := Node{Pos: p.name + ":" + strconv.Itoa(p.line)}
-	before := len(p.errs)
-	for _, t := range ts[1:] {
-		p.field(t, &n)
-	}
-	if len(p.errs) == before {
-		p.hosts(ts[0], n)
-	}
-}
-
-// field parses one key=value pair into n.
-func (p *parser) field(t token, n *Node) {
-	key, value, ok := strings.Cut(t.text, "=")
-	value = strings.Trim(value, `"`)
-	number := func(to *int, max int, want string) {
-		v, err := parseNumber(value, max)
-		if err != nil {
-			p.fail(t.col, t.text, want)
-		}
-		*to = v
-	}
-	switch {
-	case !ok:
-		p.fail(t.col, t.text, "key=value after the host, with one of the keys "+strings.Join(keys, ", "))
-	case key == "slots" || key == "cpu" || key == "count":
-		number(&n.Slots, maxSlots, wantSlots)
-	case key == "max_slots" || key == "max-slots" || key == "slots_max":
-		number(new(int), maxSlots, wantSlots)
-	case key == "port":
-		number(&n.Port, 65535, wantPort)
-	case key == "user":
-		n.User = value
-		if !validUser(value) {
-			p.fail(t.col, t.text, wantUser)
-		}
-	default:
-		p.fail(t.col, t.text, unknownKey(key))
-	}
-}
-
-var keys = []string{"slots", "max_slots", "port", "user"}
-
-// unknownKey says which keys there are and which of them was probably meant.
-func unknownKey(key string) string {
-	want := "one of the keys " + strings.Join(keys, ", ")
-	near := slices.MinFunc(keys, func(a, b string) int { return distance(key, a) - distance(key, b) })
-	if distance(key, near) <= 2 {
-		want += " (did you mean " + near + "=?)"
-	}
-	return want
-}
-
-// distance is the number of insertions, deletions and substitutions between a and b (Levenshtein), where
-// long strings count as far away.
-func distance(a, b string) int {
-	if len(a) > 20 {
-		return len(a)
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
-}
-
-// hosts adds the hosts of t, separated by commas; n holds what its line says of them all.
-func (p *parser) hosts(t token, n Node) {
-	for _, item := range splitList(t.text) {
-		p.host(token{item, t.col}, n)
-		t.col += len(item) + 1
-	}
-}
-
-// host adds the hosts of one item: [user@]expression[:slots] or ssh://[user@]host[:port].
-func (p *parser) host(t token, n Node) {
-	rest, isURL := strings.CutPrefix(t.text, "ssh://")
-	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
-		n.User, rest = rest[:at], rest[at+1:]
-		if !validUser(n.User) || strings.Contains(n.User, "@") {
-			p.fail(t.col, t.text, wantUser+", then @ and the host")
-			return
-		}
-	}
-	expr, number, ok := splitNumber(rest)
-	if ok {
-		to, max, want := &n.Slots, maxSlots, wantSlots
-		if isURL {
-			to, max, want = &n.Port, 65535, wantPort
-		}
-		v, err := parseNumber(number, max)
-		if err != nil {
-			p.fail(t.col+len(t.text)-len(number), t.text, want+" after the colon")
-			return
-		}
-		*to = v
-	}
-	names := []string{expr}
-	if address, isIPv6 := unbracket(expr); isIPv6 {
-		names[0] = address
-	} else if strings.ContainsAny(expr, "[]") {
-		var err error
-		if names, err = expandItem(expr, MaxHosts); err != nil {
-			e := asError(err)
-			p.fail(t.col+len(t.text)-len(rest)+e.Column-1, e.Found, e.Want)
-			return
-		}
-	}
-	for _, name := range names {
-		n.Host = name
-		if !validHost(name) {
-			p.fail(t.col, t.text, wantHost)
-			return
-		}
-		if !p.add(t, n) {
-			return
-		}
-	}
-}
-
-// splitNumber splits host:N. An IPv6 address is split only behind its bracket.
-func splitNumber(s string) (host, number string, ok bool) {
-	colon := strings.LastIndexByte(s, ':')
-	switch {
-	case colon < 0 || colon < strings.LastIndexByte(s, ']'):
-		return s, "", false
-	case s[0] != '[' && strings.Count(s, ":") > 1:
-		return s, "", false
-	}
-	return s[:colon], s[colon+1:], true
-}
-
-// unbracket returns the address in [address], if s is that and not a range.
-func unbracket(s string) (string, bool) {
-	inner, ok := strings.CutPrefix(s, "[")
-	inner, ok2 := strings.CutSuffix(inner, "]")
-	return inner, ok && ok2 && strings.Contains(inner, ":") && !strings.ContainsAny(inner, "[]")
-}
-
 // add counts one mention of a host and reports whether there is room for more.
 func (p *parser) add(t token, n Node) bool {
 	key := nodeKey{n.Host, n.User, n.Port}
@@ -301,23 +138,4 @@ func (p *parser) finish() ([]Node, error) {
 		nodes[i] = e.Node
 	}
 	return nodes, nil
-}
-
-func parseNumber(s string, max int) (int, error) {
-	n, err := strconv.ParseUint(s, 10, 31)
-	if err == nil && (n == 0 || n > uint64(max)) {
-		err = strconv.ErrRange
-	}
-	return int(n), err
-}
-
-// validHost reports whether s can be a host name: nothing a shell or an option parser would take otherwise.
-func validHost(s string) bool { return validWord(s, "._:%-") }
-
-func validUser(s string) bool { return validWord(s, "._-+@\\") }
-
-func validWord(s, extra string) bool {
-	return s != "" && len(s) <= maxName && s[0] != '-' && !strings.ContainsFunc(s, func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune(extra, r))
-	})
 }

@@ -52,7 +52,10 @@ func (a *authentication) close() {
 }
 
 // A deniedError is the host's refusal of the user.
-type deniedError struct{ err error }
+type deniedError struct {
+	err error
+	fix string
+}
 
 func (e *deniedError) Error() string { return e.err.Error() }
 func (e *deniedError) Unwrap() error { return e.err }
@@ -65,14 +68,17 @@ func (a *authentication) explain(err error) error {
 	if a.failed != nil {
 		return a.failed
 	}
-	tried := "no key to offer"
+	tried, fix := "no key to offer", fmt.Sprintf("is the public key in ~/.ssh/authorized_keys of %s there?", a.set.user)
 	switch {
+	case !slices.Contains(a.allowed, "publickey"):
+		tried, fix = "the host wants "+strings.Join(a.allowed, " or "), "only keys can be used here; see AuthenticationMethods of sshd there"
+	case strings.Contains(err.Error(), "Too many authentication failures"):
+		tried = fmt.Sprintf("the host heard only %d of %d keys", len(a.offered), len(a.ring.keys))
+		fix = "name the right one with IdentityFile, and set IdentitiesOnly yes, in ~/.ssh/config"
 	case len(a.offered) > 0:
 		tried = "refused " + strings.Join(a.offered, ", ")
-	case !slices.Contains(a.allowed, "publickey"):
-		tried = "the host wants " + strings.Join(a.allowed, " or ") + ", here only keys can be used"
-	case a.ring != nil && len(a.ring.tried) > 0:
+	case len(a.ring.tried) > 0:
 		tried += " (not usable: " + strings.Join(a.ring.tried, ", ") + ")"
 	}
-	return &deniedError{fmt.Errorf("permission denied for user %s: %s", a.set.user, tried)}
+	return &deniedError{fmt.Errorf("permission denied for user %s: %s", a.set.user, tried), fix}
 }

@@ -25,7 +25,7 @@ type Client struct {
 	running   sync.WaitGroup // all goroutines of the client and its sessions
 
 	done  chan struct{} // closed when the connection has ended
-	mu    sync.Mutex    // guards cause
+	mu    sync.Mutex    // guards cause; held to add to running
 	cause error         // why it was ended from here; nil: it was not
 	err   error         // read after done is closed
 }
@@ -103,6 +103,17 @@ func (c *Client) end(cause error) {
 	}
 	c.mu.Unlock()
 	c.transport.Close()
+}
+
+// run starts f, unless Close has begun to wait for all that run.
+func (c *Client) run(f func()) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause != nil {
+		return c.cause
+	}
+	c.running.Go(f)
+	return nil
 }
 
 // Close ends the connection, every session on it and the connections to jump hosts. A command that is

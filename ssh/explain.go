@@ -35,7 +35,7 @@ func (d *dialing) explain(ctx context.Context, err error) *Error {
 			e.Fix = "compare it with the host's own and accept it: ssh " + d.options() + "-o StrictHostKeyChecking=ask " + d.host + " true"
 		}
 	case errors.As(e.Err, &denied):
-		e.Err, e.Fix = denied, fmt.Sprintf("is the public key in ~/.ssh/authorized_keys of %s there?", d.set.user)
+		e.Err, e.Fix = denied, denied.fix
 	case errors.As(e.Err, &dns) && ctx.Err() == nil:
 		e.Phase, e.Err, e.Fix = phaseResolve, errors.New(dns.Err), "is the name "+dns.Name+" spelt right?"
 	case isReset(e.Err) && (e.Phase == phaseConnect || e.Phase == phaseBanner || e.Phase == phaseKeyExchange):

@@ -144,7 +144,7 @@ func TestFaults(t *testing.T) {
 			h.server.PublicKeyCallback = nil
 			h.server.PasswordCallback = func(xssh.ConnMetadata, []byte) (*xssh.Permissions, error) { return nil, nil }
 			h.serve(c)
-		}, "node3: authenticate: permission denied for user bob: the host wants password, here only keys can be used"},
+		}, "node3: authenticate: permission denied for user bob: the host wants password: only keys can be used here; "},
 		"wrong host key": {func(h *fakeHost, _ int, c net.Conn) {
 			other, _ := newKey(t)
 			h.server.AddHostKey(other)

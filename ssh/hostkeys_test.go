@@ -46,10 +46,7 @@ func TestKnownHosts(t *testing.T) {
 				}
 			}
 			w := new(warnings)
-			c := mustDial(t, "node3", Config{ConfigFile: h.config("node3"), Warn: w.add})
-			if got := output(t, c, "echo hello"); got != "hello\n" {
-				t.Errorf("got %q", got)
-			}
+			mustDial(t, "node3", Config{ConfigFile: h.config("node3"), Warn: w.add})
 			want := 0
 			if test == "broken lines" {
 				want = 2

@@ -3,8 +3,6 @@ package ssh
 import (
 	"bytes"
 	"context"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,8 +15,10 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 )
 
-// answerTime is how long an agent may take to sign: it may wait for a finger on a security key.
-const answerTime = time.Minute
+const (
+	listTime   = 2 * time.Second // for an agent to list its keys
+	answerTime = time.Minute     // to sign: it may wait for a finger on a security key
+)
 
 // A key is one private key that may be offered to the host.
 type key struct {
@@ -40,14 +40,11 @@ func (k *key) SignWithAlgorithm(rand io.Reader, data []byte, algorithm string) (
 
 // Algorithms leaves out ssh-rsa, which signs with SHA-1.
 func (k *key) Algorithms() []string {
-	public := k.public
-	if cert, ok := public.(*xssh.Certificate); ok {
-		public = cert.Key
-	}
-	if public.Type() == xssh.KeyAlgoRSA {
+	typ := plainKey(k.public).Type()
+	if typ == xssh.KeyAlgoRSA {
 		return []string{xssh.KeyAlgoRSASHA512, xssh.KeyAlgoRSASHA256}
 	}
-	return []string{public.Type()}
+	return []string{typ}
 }
 
 // keyring lists the keys to offer, in order, and the files that were looked at.
@@ -88,7 +85,7 @@ func openKeyring(ctx context.Context, s *settings, cfg Config, phase *phaser) *k
 			r.keys = append(r.keys, f)
 		}
 	}
-	r.addCertificates(ctx)
+	r.addCertificates()
 	return r
 }
 
@@ -123,8 +120,9 @@ func (r *keyring) agentKeys(ctx context.Context) []*key {
 	}
 	r.agent = c
 	context.AfterFunc(ctx, func() { c.Close() })
-	client := agent.NewClient(c)
-	signers, err := client.Signers()
+	c.SetDeadline(time.Now().Add(listTime))
+	signers, err := agent.NewClient(c).Signers()
+	c.SetDeadline(time.Time{})
 	if err != nil {
 		r.cfg.warn(fmt.Sprintf("ssh-agent is not used: %v", err))
 		return nil
@@ -133,7 +131,7 @@ func (r *keyring) agentKeys(ctx context.Context) []*key {
 	for _, s := range signers {
 		public, err := xssh.ParsePublicKey(s.PublicKey().Marshal())
 		signer, ok := s.(xssh.AlgorithmSigner)
-		if err != nil || !ok || public.Type() == xssh.InsecureKeyAlgoDSA {
+		if err != nil || !ok || !supported(public) {
 			continue
 		}
 		name := "agent key " + xssh.FingerprintSHA256(public)
@@ -146,135 +144,10 @@ func (r *keyring) agentKeys(ctx context.Context) []*key {
 	return keys
 }
 
-// files returns the keys of the configured files. Where only the public half is there, for an agent's
-// key, sign is nil.
-func (r *keyring) files(ctx context.Context) []*key {
-	var keys []*key
-	for _, path := range r.set.paths(r.set.identityFiles, r.cfg.warn) {
-		k, err := r.file(ctx, path)
-		if err == nil {
-			keys = append(keys, k)
-			continue
-		}
-		r.tried = append(r.tried, "key "+path)
-		if !os.IsNotExist(err) {
-			r.cfg.warn(fmt.Sprintf("key %s is not used: %v", path, err))
-		}
-	}
-	return keys
-}
-
-func (r *keyring) file(ctx context.Context, path string) (*key, error) {
-	public := readPublic(path + ".pub")
-	text, err := os.ReadFile(path)
-	if err != nil {
-		if public != nil {
-			return &key{name: "key " + path, public: public}, nil
-		}
-		return nil, err
-	}
-	parsed, err := xssh.ParsePrivateKey(text)
-	var locked *xssh.PassphraseMissingError
-	switch {
-	case errors.As(err, &locked):
-		return r.lockedFile(ctx, path, text, locked.PublicKey, public)
-	case err != nil:
-		if public := readPublic(path); public != nil { // IdentityFile may name the public half
-			return &key{name: "key " + path, public: public}, nil
-		}
-		return nil, err
-	}
-	signer, ok := parsed.(xssh.AlgorithmSigner)
-	if !ok || parsed.PublicKey().Type() == xssh.InsecureKeyAlgoDSA {
-		return nil, fmt.Errorf("keys of type %s are not supported", parsed.PublicKey().Type())
-	}
-	return &key{"key " + path, parsed.PublicKey(), signer.SignWithAlgorithm}, nil
-}
-
-// lockedFile is an encrypted key. Its passphrase is asked for when the host has accepted its public half,
-// or at once where that is not known.
-func (r *keyring) lockedFile(ctx context.Context, path string, text []byte, embedded, beside xssh.PublicKey) (*key, error) {
-	open := func() (xssh.AlgorithmSigner, error) {
-		r.phase.pause()
-		defer r.phase.enter(phaseAuthenticate)
-		return r.cfg.Shared.unlock(ctx, path, func() (xssh.AlgorithmSigner, error) {
-			return decrypt(ctx, path, text, r.cfg.Passphrase)
-		})
-	}
-	public := embedded
-	if public == nil {
-		public = beside
-	}
-	if public == nil {
-		signer, err := open()
-		if err != nil {
-			return nil, err
-		}
-		return &key{"key " + path, signer.PublicKey(), signer.SignWithAlgorithm}, nil
-	}
-	return &key{"key " + path, public, func(rand io.Reader, data []byte, algorithm string) (*xssh.Signature, error) {
-		signer, err := open()
-		if err != nil {
-			return nil, err
-		}
-		return signer.SignWithAlgorithm(rand, data, algorithm)
-	}}, nil
-}
-
-// decrypt asks for the passphrase of a key, up to three times if it is wrong.
-func decrypt(ctx context.Context, path string, text []byte, ask func(context.Context, string) ([]byte, error)) (xssh.AlgorithmSigner, error) {
-	for range 3 {
-		passphrase, err := ask(ctx, path)
-		if err != nil {
-			return nil, fmt.Errorf("it is encrypted: %w", err)
-		}
-		signer, err := xssh.ParsePrivateKeyWithPassphrase(text, passphrase)
-		clear(passphrase)
-		if errors.Is(err, x509.IncorrectPasswordError) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if s, ok := signer.(xssh.AlgorithmSigner); ok {
-			return s, nil
-		}
-		return nil, fmt.Errorf("keys of type %s are not supported", signer.PublicKey().Type())
-	}
-	return nil, errors.New("wrong passphrase")
-}
-
-// addCertificates puts the certificates of CertificateFile and KEY-cert.pub before their keys.
-func (r *keyring) addCertificates(ctx context.Context) {
-	paths := r.set.paths(r.set.certificateFiles, r.cfg.warn)
-	for _, path := range r.set.paths(r.set.identityFiles, func(string) {}) {
-		paths = append(paths, path+"-cert.pub")
-	}
-	for _, path := range paths {
-		cert, ok := readPublic(path).(*xssh.Certificate)
-		if !ok {
-			continue
-		}
-		for i, k := range r.keys {
-			if sameKey(k.public, cert.Key) {
-				r.keys = slices.Insert(r.keys, i, &key{"certificate " + path, cert, k.sign})
-				break
-			}
-		}
-	}
-}
-
-// readPublic returns the public key or certificate in a file, or nil.
-func readPublic(path string) xssh.PublicKey {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil
-	}
-	public, _, _, _, err := xssh.ParseAuthorizedKey(text)
-	if err != nil {
-		return nil
-	}
-	return public
+// supported reports whether keys of this kind can be used: the library knows DSA too.
+func supported(public xssh.PublicKey) bool {
+	typ := plainKey(public).Type()
+	return typ == xssh.KeyAlgoRSA || slices.Contains(xssh.SupportedAlgorithms().PublicKeyAuths, typ)
 }
 
 func plainKey(k xssh.PublicKey) xssh.PublicKey {

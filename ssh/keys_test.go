@@ -79,6 +79,13 @@ func TestAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustDial(t, "node3", Config{ConfigFile: h.config("node3")})
+	all := h.write("all", strings.ReplaceAll(strings.ReplaceAll(h.section("node3"), "IdentitiesOnly yes", ""), "/id\n", "/nothing\n"))
+	if c, err := Dial(t.Context(), "node3", Config{ConfigFile: all}); err == nil {
+		c.Close()
+		t.Error("the host heard all keys")
+	} else if want := "the host heard only 2 of 9 keys: name the right one with IdentityFile"; !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
 	none := h.write("none", strings.ReplaceAll(h.section("node3", "IdentityAgent none"), "IdentitiesOnly yes", ""))
 	if c, err := Dial(t.Context(), "node3", Config{ConfigFile: none}); err == nil {
 		c.Close()

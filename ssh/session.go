@@ -49,7 +49,7 @@ func (c *Client) Start(ctx context.Context, command string) (*Session, error) {
 		err error
 	}
 	started := make(chan result)
-	c.running.Go(func() {
+	err := c.run(func() {
 		s, err := c.start(command)
 		select {
 		case started <- result{s, err}:
@@ -59,6 +59,9 @@ func (c *Client) Start(ctx context.Context, command string) (*Session, error) {
 			}
 		}
 	})
+	if err != nil {
+		return nil, err
+	}
 	select {
 	case r := <-started:
 		return r.s, r.err

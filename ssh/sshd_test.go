@@ -146,7 +146,7 @@ func (h *host) read(name string) string {
 func (h *host) keygen(name, typ, passphrase string) {
 	h.t.Helper()
 	os.Remove(h.path(name))
-	h.run("ssh-keygen", "-q", "-t", typ, "-N", passphrase, "-C", name, "-f", h.path(name))
+	h.run("ssh-keygen", "-q", "-a", "1", "-t", typ, "-N", passphrase, "-C", name, "-f", h.path(name))
 }
 
 func (h *host) run(name string, args ...string) string {

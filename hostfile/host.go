@@ -1,0 +1,108 @@
+package hostfile
+
+import (
+	"strconv"
+	"strings"
+)
+
+const (
+	maxSlots = 65536 // of one line
+	maxPort  = 65535
+	maxName  = 255 // bytes of a host or user name
+
+	wantSlots = "a number from 1 to 65536"
+	wantPort  = "a port from 1 to 65535"
+	wantHost  = "a host name of letters, digits and . _ : % - that does not begin with a dash"
+	wantUser  = "a user name of letters, digits and . _ - + @ \\ that does not begin with a dash"
+)
+
+// hosts adds the hosts of t, separated by commas; n holds what its line says of them all.
+func (p *parser) hosts(t token, n Node) {
+	for _, item := range splitList(t.text) {
+		p.host(token{item, t.col}, n)
+		t.col += len(item) + 1
+	}
+}
+
+// host adds the hosts of one item: [user@]expression[:slots] or ssh://[user@]host[:port].
+func (p *parser) host(t token, n Node) {
+	rest, isURL := strings.CutPrefix(t.text, "ssh://")
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		n.User, rest = rest[:at], rest[at+1:]
+		if !validUser(n.User) || strings.Contains(n.User, "@") {
+			p.fail(t.col, t.text, wantUser+", then @ and the host")
+			return
+		}
+	}
+	expr, number, ok := splitNumber(rest)
+	if ok {
+		to, max, want := &n.Slots, maxSlots, wantSlots
+		if isURL {
+			to, max, want = &n.Port, maxPort, wantPort
+		}
+		v, err := parseNumber(number, max)
+		if err != nil {
+			p.fail(t.col+len(t.text)-len(number), t.text, want+" after the colon")
+			return
+		}
+		*to = v
+	}
+	names := []string{expr}
+	if address, isIPv6 := unbracket(expr); isIPv6 {
+		names[0] = address
+	} else if strings.ContainsAny(expr, "[]") {
+		var err *Error
+		if names, err = expandItem(expr, MaxHosts); err != nil {
+			p.fail(t.col+len(t.text)-len(rest)+err.Column-1, err.Found, err.Want)
+			return
+		}
+	}
+	for _, name := range names {
+		n.Host = name
+		if !validHost(name) {
+			p.fail(t.col, t.text, wantHost)
+			return
+		}
+		if !p.add(t, n) {
+			return
+		}
+	}
+}
+
+// splitNumber splits host:N. An IPv6 address is split only behind its bracket.
+func splitNumber(s string) (host, number string, ok bool) {
+	colon := strings.LastIndexByte(s, ':')
+	switch {
+	case colon < 0 || colon < strings.LastIndexByte(s, ']'):
+		return s, "", false
+	case s[0] != '[' && strings.Count(s, ":") > 1:
+		return s, "", false
+	}
+	return s[:colon], s[colon+1:], true
+}
+
+// unbracket returns the address in [address], if s is that and not a range.
+func unbracket(s string) (string, bool) {
+	inner, ok := strings.CutPrefix(s, "[")
+	inner, ok2 := strings.CutSuffix(inner, "]")
+	return inner, ok && ok2 && strings.Contains(inner, ":") && !strings.ContainsAny(inner, "[]")
+}
+
+func parseNumber(s string, max int) (int, error) {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err == nil && (n == 0 || n > uint64(max)) {
+		err = strconv.ErrRange
+	}
+	return int(n), err
+}
+
+// validHost reports whether s can be a host name: nothing a shell or an option parser would take otherwise.
+func validHost(s string) bool { return validWord(s, "._:%-") }
+
+func validUser(s string) bool { return validWord(s, "._-+@\\") }
+
+func validWord(s, extra string) bool {
+	return s != "" && len(s) <= maxName && s[0] != '-' && !strings.ContainsFunc(s, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune(extra, r))
+	})
+}
