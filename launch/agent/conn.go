@@ -46,7 +46,8 @@ func (c *Conn) SendValue(h frame.Header, v any) error {
 // Close ends the connection; Next returns.
 func (c *Conn) Close() error { return c.rwc.Close() }
 
-var decoding, _ = cbor.DecOptions{MaxArrayElements: 1 << 20, MaxMapPairs: 1 << 10, MaxNestedLevels: 8}.DecMode()
+// Arguments and variables are any bytes, not only UTF-8.
+var decoding, _ = cbor.DecOptions{UTF8: cbor.UTF8DecodeInvalid, MaxArrayElements: 1 << 20, MaxMapPairs: 1 << 10, MaxNestedLevels: 8}.DecMode()
 
 // Decode reads a structured payload.
 func Decode[T any](payload []byte) (T, error) {

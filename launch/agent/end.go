@@ -95,7 +95,7 @@ func (a *agent) finish(lost bool) {
 	if a.ranks == nil {
 		close(a.started)
 	}
-	a.stopStaging()
+	a.die()
 	a.waitRanks()
 	if a.left() && !a.ender.begun() {
 		a.ender.end(a.hello.Grace)

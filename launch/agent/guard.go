@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,7 +21,7 @@ const guardDelay = 50 * time.Millisecond
 // clean by lines on a pipe, whose end without a bye is the agent's.
 //
 //	session PID    a session to kill
-//	remove PATH    a directory to delete
+//	remove PATH    a directory or a file to delete
 //	bye            the agent has cleaned up itself
 type guard struct {
 	timer  *time.Timer
@@ -97,7 +98,7 @@ func (g *guard) watch(pids []int) {
 	g.tell(b.String())
 }
 
-// remove tells of a directory.
+// remove tells of a directory or a file.
 func (g *guard) remove(path string) { g.tell("remove " + path + "\n") }
 
 // pid is the guard's process, 0 without one.
@@ -160,7 +161,7 @@ func guardMain() int {
 		time.Sleep(10 * time.Millisecond) // for what was born meanwhile
 	}
 	for _, p := range paths {
-		if ownDir(p) == nil {
+		if ownDir(p) == nil || ownDir(filepath.Dir(p)) == nil {
 			os.RemoveAll(p)
 		}
 	}

@@ -35,6 +35,8 @@ type agent struct {
 	silence   atomic.Int64 // Hello.Silence
 	suspended atomic.Bool
 
+	life    context.Context // ends when the launcher is lost
+	die     context.CancelFunc
 	lose    sync.Once
 	cause   error          // why the launcher is lost; read after conn.Next has failed
 	work    sync.WaitGroup // every goroutine that may still send
@@ -62,6 +64,7 @@ func Serve(ctx context.Context, rwc io.ReadWriteCloser, cfg Config) error {
 		cfg: cfg, conn: NewConn(rwc), stages: map[uint64]*staging{},
 		credit: newWindow(OutputWindow), started: make(chan struct{}),
 	}
+	a.life, a.die = context.WithCancel(context.Background())
 	a.reaper = newReaper(a.noteStopped)
 	a.ender = newEnder(a)
 	adoptOrphans()
@@ -91,6 +94,7 @@ func (a *agent) lost(cause error) {
 		a.cause = cause
 		a.conn.Close()
 		a.credit.close()
+		a.die()
 	})
 }
 

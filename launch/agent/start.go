@@ -5,7 +5,6 @@ import (
 	"os"
 	"slices"
 	"sync/atomic"
-	"syscall"
 
 	"github.com/pprun/pprun/comm/frame"
 )
@@ -129,7 +128,7 @@ func (a *agent) startAll(p *plan) error {
 		<-done
 	}
 	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
-		return p.explain(ranks[i], errs[i])
+		return a.explain(p, ranks[i], errs[i])
 	}
 	if int(next.Load()) < len(ranks) {
 		return &Failure{Phase: "start", Rank: -1, Code: 125, Text: "the job ended before all ranks had started on " + a.host}
@@ -146,16 +145,4 @@ func failure(phase string, err error) *Failure {
 		return f
 	}
 	return &Failure{Phase: phase, Rank: -1, Text: err.Error(), Code: 125}
-}
-
-// explain says why r did not start.
-func (p *plan) explain(r *rank, err error) *Failure {
-	f := &Failure{Phase: "start", Rank: r.Rank.Rank, Code: 125, Text: fmt.Sprintf("start %s on %s: %v", p.path, p.hello.Host, err)}
-	switch err {
-	case syscall.ENOENT:
-		f.Code = 127
-	case syscall.EACCES, syscall.ENOEXEC:
-		f.Code = 126
-	}
-	return f
 }

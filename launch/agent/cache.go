@@ -1,0 +1,190 @@
+package agent
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// cache is a directory of programs: DIR/SHA256/NAME, mode 0500 in directories of mode 0700. Entries come by rename and
+// are replaced so, never changed or deleted: whoever has one open goes on with it. (Who evicts one day goes by the times
+// of the SHA256 directories, which every use sets, and spares the files that agents hold open.)
+type cache struct {
+	path string
+	root *os.Root
+}
+
+// cacheDirs are the places for a cache, best first.
+func cacheDirs() []string {
+	uid := strconv.Itoa(os.Getuid())
+	var dirs []string
+	for _, d := range []struct{ base, sub string }{
+		{os.Getenv("PPRUN_CACHE"), ""},
+		{os.Getenv("XDG_CACHE_HOME"), "pprun"},
+		{os.Getenv("HOME"), ".cache/pprun"},
+		{os.Getenv("XDG_RUNTIME_DIR"), "pprun"},
+		{"/var/tmp", "pprun-" + uid}, {"/tmp", "pprun-" + uid}, {"/dev/shm", "pprun-" + uid},
+	} {
+		if filepath.IsAbs(d.base) {
+			dirs = append(dirs, filepath.Join(d.base, d.sub))
+		}
+	}
+	return dirs
+}
+
+// openCache opens the cache at path, which it makes if create is set.
+func openCache(path string, create bool) (*cache, error) {
+	if create {
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			return nil, errors.New(reason(err))
+		}
+	}
+	if err := ownDir(path); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, errors.New(reason(err))
+	}
+	return &cache{path, root}, nil
+}
+
+func (c *cache) close() { c.root.Close() }
+
+// find opens the program with that digest, whose bytes it verifies on the open file. An entry under another name gets a
+// second one.
+func (c *cache) find(digest, name string, size int64) (*os.File, error) {
+	f, err := c.verify(filepath.Join(digest, name), digest, size)
+	if !errors.Is(err, os.ErrNotExist) {
+		return f, err
+	}
+	dir, err := c.root.Open(digest)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	for _, n := range names {
+		if !strings.HasPrefix(n, temporary) && c.root.Link(filepath.Join(digest, n), filepath.Join(digest, name)) == nil {
+			return c.verify(filepath.Join(digest, name), digest, size)
+		}
+	}
+	return nil, os.ErrNotExist
+}
+
+var errCorrupt = errors.New("its bytes are not those of its digest")
+
+func (c *cache) verify(name, digest string, size int64) (*os.File, error) {
+	f, err := c.root.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := sound(f, digest, size); err != nil {
+		f.Close()
+		return nil, err
+	}
+	now := time.Now()
+	c.root.Chtimes(digest, now, now)
+	return f, nil
+}
+
+// sound checks an open cache entry.
+func sound(f *os.File, digest string, size int64) error {
+	var st syscall.Stat_t
+	if err := syscall.Fstat(int(f.Fd()), &st); err != nil {
+		return err
+	}
+	if st.Mode&syscall.S_IFMT != syscall.S_IFREG || int(st.Uid) != os.Getuid() || st.Mode&0o777 != 0o500 || st.Size != size {
+		return errCorrupt
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return err
+	}
+	if hex.EncodeToString(h.Sum(nil)) != digest {
+		return errCorrupt
+	}
+	return nil
+}
+
+// temporary begins the names of files that are being written. No program's name does.
+const temporary = ".new-"
+
+// create opens a file for a new entry, to be given to commit or discard.
+func (c *cache) create(digest string) (f *os.File, name string, err error) {
+	if err := c.root.Mkdir(digest, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, "", err
+	}
+	name = filepath.Join(digest, temporary+rand.Text())
+	f, err = c.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
+	return f, name, err
+}
+
+// commit makes the written file the entry and opens it for reading.
+func (c *cache) commit(f *os.File, temp, name string) (*os.File, error) {
+	name = filepath.Join(filepath.Dir(temp), name)
+	if err := f.Chmod(0o500); err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
+	if err := c.root.Rename(temp, name); err != nil {
+		return nil, err
+	}
+	return c.root.Open(name)
+}
+
+// discard removes a file that did not become an entry.
+func (c *cache) discard(f *os.File, temp string) {
+	f.Close()
+	c.root.Remove(temp)
+	c.root.Remove(filepath.Dir(temp)) // if it is empty
+}
+
+// room checks that there are size bytes free.
+func (c *cache) room(size int64) error {
+	if free, ok := freeBytes(c.path); ok && free < size {
+		return fmt.Errorf("%s free, %s needed", megabytes(free), megabytes(size))
+	}
+	return nil
+}
+
+// probeScript is a program that does nothing.
+const probeScript = "#!/bin/sh\nexit 0\n"
+
+// probe executes something there: mount options, policies and wrappers show only so.
+func (c *cache) probe(run func(path string) error) error {
+	name := temporary + rand.Text()
+	if err := c.root.WriteFile(name, []byte(probeScript), 0o700); err != nil {
+		c.root.Remove(name)
+		return errors.New(reason(err))
+	}
+	defer c.root.Remove(name)
+	if err := run(filepath.Join(c.path, name)); err != nil {
+		return fmt.Errorf("programs cannot be executed there (mounted noexec?): %w", err)
+	}
+	return nil
+}
+
+// freeBytes is the space that this user may still fill.
+func freeBytes(path string) (int64, bool) {
+	var st unix.Statfs_t
+	if unix.Statfs(path, &st) != nil {
+		return 0, false
+	}
+	return int64(st.Bavail) * int64(st.Bsize), true
+}
+
+func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }

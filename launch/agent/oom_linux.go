@@ -1,0 +1,61 @@
+package agent
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// oomCounter watches how often the kernel's out-of-memory killer has struck in this process's control group.
+type oomCounter struct {
+	files []string
+	mu    sync.Mutex
+	last  int64
+}
+
+// countOOM begins to count.
+func countOOM() *oomCounter {
+	o := &oomCounter{}
+	groups, _ := os.ReadFile("/proc/self/cgroup") // cgroups(7): number:controllers:path
+	for line := range strings.Lines(string(groups)) {
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		switch {
+		case len(f) < 3:
+		case f[1] == "memory":
+			o.files = append(o.files, filepath.Join("/sys/fs/cgroup/memory", f[2], "memory.oom_control"))
+		case f[1] == "":
+			o.files = append(o.files, filepath.Join("/sys/fs/cgroup", f[2], "memory.events"))
+		}
+	}
+	o.last = o.count()
+	return o
+}
+
+// count adds up the oom_kill lines; a file that is not there counts nothing.
+func (o *oomCounter) count() (n int64) {
+	for _, path := range o.files {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(b)) {
+			if text, ok := strings.CutPrefix(line, "oom_kill "); ok {
+				k, _ := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+				n += k
+			}
+		}
+	}
+	return n
+}
+
+// moved says whether it has struck since the last call.
+func (o *oomCounter) moved() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := o.count()
+	moved := n > o.last
+	o.last = n
+	return moved
+}

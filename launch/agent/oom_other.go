@@ -1,0 +1,9 @@
+//go:build !linux
+
+package agent
+
+type oomCounter struct{}
+
+func countOOM() *oomCounter { return nil }
+
+func (*oomCounter) moved() bool { return false }

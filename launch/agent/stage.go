@@ -1,0 +1,216 @@
+package agent
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/pprun/pprun/comm/frame"
+)
+
+// staging is one file on its way to this node.
+type staging struct {
+	Stage
+	id     uint64
+	chunks *io.PipeWriter // where frames go; owned by the reader of frames
+
+	done chan struct{} // closed when it is here or has failed
+	path string        // read after done, as err
+	file *os.File      // the program, verified; open as long as the agent lives
+	err  error
+}
+
+// stage begins to take a file. Looking it up and taking it happen beside the reading of frames.
+func (a *agent) stage(id uint64, payload []byte) error {
+	st, err := Decode[Stage](payload)
+	if err != nil {
+		return fmt.Errorf("stage: %w", err)
+	}
+	digest, err := hex.DecodeString(st.Digest)
+	if err != nil || len(digest) != 32 || st.Digest != strings.ToLower(st.Digest) || st.Size < 0 || !baseName(st.Name) {
+		return fmt.Errorf("stage: file %q, digest %q, %d bytes", st.Name, st.Digest, st.Size)
+	}
+	if id == 0 || a.stages[id] != nil {
+		return fmt.Errorf("stage: id %d is 0 or not new", id)
+	}
+	r, w := io.Pipe()
+	s := &staging{Stage: st, id: id, chunks: w, done: make(chan struct{})}
+	a.stages[id] = s
+	a.work.Go(func() {
+		stop := context.AfterFunc(a.life, func() { r.CloseWithError(errors.New("the launcher is gone")) })
+		defer stop()
+		defer close(s.done)
+		var cached bool
+		cached, s.err = a.fetch(s, r)
+		r.CloseWithError(errors.New("no more wanted"))
+		if s.err != nil {
+			a.fail(failure("stage", s.err))
+			return
+		}
+		a.send(frame.Header{Kind: KindStaged, ID: id}, Staged{Cached: cached, Path: s.path})
+	})
+	return nil
+}
+
+// baseName says whether a file may have that name in a directory of the agent's own.
+func baseName(name string) bool {
+	return name != "" && name != "." && name != ".." && len(name) <= 200 && !strings.ContainsAny(name, "/\x00\n") && !strings.HasPrefix(name, temporary)
+}
+
+// chunk passes bytes on. It waits for the decoder, and so does the launcher.
+func (a *agent) chunk(h frame.Header, payload []byte) error {
+	s := a.stages[h.ID]
+	if s == nil {
+		return fmt.Errorf("chunk: id %d has not been announced", h.ID)
+	}
+	s.chunks.Write(payload) // fails when the file has failed, which has been told
+	if h.Flags&frame.More == 0 {
+		s.chunks.Close()
+	}
+	return nil
+}
+
+// staged waits for a staged program and returns its path, where exactly the verified file lies.
+func (a *agent) staged(id uint64) (string, error) {
+	s := a.stages[id]
+	if s == nil || !s.Program {
+		return "", fmt.Errorf("start: stage %d is no program", id)
+	}
+	<-s.done
+	if s.err != nil {
+		return "", s.err
+	}
+	ours, err := s.file.Stat()
+	if err != nil {
+		return "", err
+	}
+	there, err := os.Lstat(s.path)
+	if err == nil && os.SameFile(ours, there) {
+		return s.path, nil
+	}
+	// Another job has replaced the entry, with the same bytes if all is well.
+	c, err := openCache(filepath.Dir(filepath.Dir(s.path)), false)
+	if err != nil {
+		return "", err
+	}
+	defer c.close()
+	f, err := c.find(s.Digest, s.Name, s.Size)
+	if err != nil {
+		return "", &Failure{Phase: "start", Rank: -1, Code: 125, Text: fmt.Sprintf("%s on %s: %v", s.path, a.host, err), Fix: "run it again"}
+	}
+	s.file.Close()
+	s.file = f
+	return s.path, nil
+}
+
+// fetch gets a file to the node, or finds that it is there.
+func (a *agent) fetch(s *staging, chunks io.Reader) (cached bool, err error) {
+	if !s.Program {
+		a.send(frame.Header{Kind: KindWant, ID: s.id}, nil)
+		return false, a.fetchFile(s, chunks)
+	}
+	for _, dir := range cacheDirs() {
+		c, err := openCache(dir, false)
+		if err != nil {
+			continue
+		}
+		s.file, err = c.find(s.Digest, s.Name, s.Size)
+		c.close()
+		if err == nil {
+			s.path = filepath.Join(dir, s.Digest, s.Name)
+			a.send(frame.Header{Kind: KindHave, ID: s.id}, nil)
+			return true, a.inspect(s.file, s.Name)
+		}
+	}
+	c, err := a.roomyCache(s.Size)
+	if err != nil {
+		return false, err
+	}
+	defer c.close()
+	a.send(frame.Header{Kind: KindWant, ID: s.id}, nil)
+	if err := a.fetchProgram(s, c, chunks); err != nil {
+		return false, err
+	}
+	return false, a.inspect(s.file, s.Name)
+}
+
+// roomyCache is the first cache where a program of that size can be kept and executed.
+func (a *agent) roomyCache(size int64) (*cache, error) {
+	var why []string
+	for _, dir := range cacheDirs() {
+		c, err := openCache(dir, true)
+		if err == nil {
+			if err = c.room(size); err == nil {
+				err = c.probe(a.execute)
+			}
+			if err == nil {
+				return c, nil
+			}
+			c.close()
+		}
+		why = append(why, dir+": "+err.Error())
+	}
+	return nil, &Failure{Phase: "stage", Rank: -1, Code: 125,
+		Text: fmt.Sprintf("no place on %s to keep the program: %s", a.host, strings.Join(why, "; ")),
+		Fix:  "set PPRUN_CACHE there to a directory of your own with room, where programs may be executed"}
+}
+
+// fetchProgram writes the program into the cache.
+func (a *agent) fetchProgram(s *staging, c *cache, chunks io.Reader) error {
+	f, temp, err := c.create(s.Digest)
+	if err == nil {
+		a.guard.remove(filepath.Join(c.path, temp))
+		if err = unpack(f, chunks, &s.Stage); err == nil {
+			s.file, err = c.commit(f, temp, s.Name)
+		}
+		if err != nil {
+			c.discard(f, temp)
+		}
+	}
+	s.path = filepath.Join(c.path, s.Digest, s.Name)
+	return a.explainWrite(s, err)
+}
+
+// fetchFile writes any other file into the job's private directory.
+func (a *agent) fetchFile(s *staging, chunks io.Reader) error {
+	dir, err := a.dirs.private(a.hello.Job)
+	if err != nil {
+		return err
+	}
+	s.path = filepath.Join(dir, s.Name)
+	temp := filepath.Join(dir, temporary+s.Name)
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return a.explainWrite(s, err)
+	}
+	defer f.Close()
+	if err = unpack(f, chunks, &s.Stage); err == nil {
+		if err = f.Chmod(os.FileMode(s.Mode) & 0o777); err == nil {
+			err = os.Rename(temp, s.path)
+		}
+	}
+	if err != nil {
+		os.Remove(temp)
+	}
+	return a.explainWrite(s, err)
+}
+
+// explainWrite makes a failure of why s was not written.
+func (a *agent) explainWrite(s *staging, err error) error {
+	if err == nil {
+		return nil
+	}
+	f := &Failure{Phase: "stage", Rank: -1, Code: 125, Text: fmt.Sprintf("%s on %s: %v", s.path, a.host, err)}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		free, _ := freeBytes(filepath.Dir(filepath.Dir(s.path)))
+		f.Text = fmt.Sprintf("%s on %s: %s: %s needed, %s free", s.path, a.host, reason(err), megabytes(s.Size), megabytes(free))
+		f.Fix = "make room there, or set PPRUN_CACHE there to another directory"
+	}
+	return f
+}
