@@ -43,7 +43,8 @@ type Comm struct {
 	server  server
 	mail    mailbox
 	then    callbacks
-	cleanup func(whole bool) // ends link, hub and agent link; whole: waits for every goroutine
+	left    atomic.Bool     // the agent link is no longer needed
+	cleanup func(err error) // ends link, hub and agent link; err: why it does not end in order
 }
 
 // A port is where frames go: a link, or within rank 0 from the rank to the hub and back. Its methods never block.
@@ -140,6 +141,9 @@ func (c *Comm) receive(h frame.Header, payload []byte) error {
 		c.fail(lost)
 	case kindBye:
 		close(c.bye)
+	case kindPing:
+	default:
+		return fmt.Errorf("a frame of kind %d out of turn", h.Kind)
 	}
 	return nil
 }
@@ -198,7 +202,7 @@ func (c *Comm) close(whole bool) error {
 		c.server.close()
 		c.then.wait()
 	}
-	c.cleanup(whole)
+	c.cleanup(err)
 	forget(c)
 	return err
 }

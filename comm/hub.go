@@ -69,6 +69,9 @@ func (h *hub) receive(m *member, f frame.Header, payload []byte) error {
 		h.lose(m, string(payload))
 	case kindBye:
 		return h.bye(m)
+	case kindPing:
+	default:
+		return fmt.Errorf("a frame of kind %d out of turn", f.Kind)
 	}
 	return nil
 }

@@ -71,7 +71,6 @@ func initRank(ctx context.Context, role place.Role, where string, s settings) (*
 		link.Close()
 		return nil, err
 	}
-	go c.watchAgent(link)
 	return adopt(c, nil)
 }
 
@@ -102,7 +101,7 @@ func newSingleton(s settings, fns []*function) (*Comm, error) {
 	c := newComm(p, s, fns)
 	h := newHub(c.slots, len(fns), c.nodeName)
 	c.connect(h)
-	c.cleanup = func(bool) {}
+	c.cleanup = func(error) {}
 	return c, nil
 }
 

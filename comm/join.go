@@ -3,12 +3,246 @@ package comm
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
 
+	"github.com/pprun/pprun/comm/frame"
 	"github.com/pprun/pprun/comm/place"
 )
 
-func join(ctx context.Context, l *place.Link, s settings, fns []*function) (*Comm, error) {
-	return nil, errors.New("todo")
+var selfUID = os.Getuid()
+
+// join makes this process a rank of its job.
+func join(ctx context.Context, agent *place.Link, s settings, fns []*function) (*Comm, error) {
+	p := &agent.Place
+	if err := checkPlace(p); err != nil {
+		return nil, err
+	}
+	c := newComm(*p, s, fns)
+	leave := func(err error) {
+		c.left.Store(true)
+		if err == nil {
+			agent.Bye()
+		} else {
+			agent.Close()
+		}
+	}
+	go c.watchAgent(agent)
+	if p.Rank > 0 {
+		l, err := c.dial(ctx, p)
+		if err != nil {
+			c.left.Store(true)
+			return nil, err
+		}
+		c.run(l, leave)
+		return c, nil
+	}
+	h := newHub(c.slots, len(fns), c.nodeName)
+	d := newDoor(h, c, p, signatures(fns))
+	d.open(agent.Listeners)
+	if err := c.host(ctx, d, leave); err != nil {
+		c.left.Store(true)
+		return nil, err
+	}
+	return c, nil
 }
-func (c *Comm) watchAgent(l *place.Link) {}
-func mourn(c *Comm, err error) int       { return 1 }
+
+// checkPlace checks what must be true of every place.
+func checkPlace(p *place.Place) error {
+	ok := p.Size > 0 && p.Rank >= 0 && p.Rank < p.Size && len(p.NodeOf) == p.Size && len(p.Slots) == p.Size
+	for _, n := range p.NodeOf {
+		ok = ok && n >= 0 && n < len(p.Nodes)
+	}
+	if !ok {
+		return fmt.Errorf("comm: the agent gives rank %d of %d a place that makes no sense", p.Rank, p.Size)
+	}
+	return nil
+}
+
+// watchAgent ends the process when its agent is gone: nobody else could, and nobody would read what it prints.
+func (c *Comm) watchAgent(agent *place.Link) {
+	<-agent.Lost()
+	if !c.left.Load() {
+		complain("rank %d: its agent is gone", c.rank)
+		os.Exit(1)
+	}
+}
+
+// mourn gives the launcher time to end this process before it ends itself: rank 0 may be gone for a reason of its own,
+// and that is what the user should hear of.
+func mourn(c *Comm, err error) (exit int) {
+	time.Sleep(800 * time.Millisecond)
+	complain("rank %d: %v", c.rank, err)
+	return 1
+}
+
+// host makes rank 0 and its hub work, once all ranks have come through the door.
+func (c *Comm) host(ctx context.Context, d *door, leave func(error)) error {
+	h := d.hub
+	if err := d.wait(ctx); err != nil {
+		d.close()
+		return err
+	}
+	if c.Slots() == 0 {
+		err := errors.New("comm: no rank has a slot: nobody would run a task")
+		for _, l := range h.links {
+			frame.Write(l.conn, frame.Header{Kind: kindRefuse}, []byte(err.Error()))
+			l.conn.Close()
+		}
+		d.close()
+		return err
+	}
+	hi, err := appendCBOR(nil, kindWelcome, welcome{Slots: c.slots})
+	if err != nil {
+		return err
+	}
+	h.members[0].slots = c.slots[0]
+	c.connect(h)
+	var readers sync.WaitGroup
+	for _, l := range h.links {
+		l.out = append(l.out, hi...)
+		l.start()
+		l.flush()
+		readers.Go(func() { h.read(l) })
+	}
+	c.cleanup = func(err error) {
+		h.finish(&readers, err)
+		d.close()
+		leave(err)
+	}
+	return nil
+}
+
+// finish ends the links: in order the other ranks close them, having read the bye.
+func (h *hub) finish(readers *sync.WaitGroup, err error) {
+	h.flush()
+	hurry := lingerTime
+	if err != nil {
+		hurry = 100 * time.Millisecond // enough for them to hear of it
+	}
+	timer := time.AfterFunc(hurry, func() {
+		for _, l := range h.links {
+			l.conn.Close()
+		}
+	})
+	readers.Wait()
+	timer.Stop()
+	for _, l := range h.links {
+		l.close()
+	}
+}
+
+// hurryFrames is how many frames the hub handles before it lets others have its lock.
+const hurryFrames = 128
+
+// read handles what comes over a link until it ends.
+func (h *hub) read(l *link) {
+	handled := 0 // since h.mu was taken; 0: it is not held
+	var relays []port
+	err := func() error {
+		for {
+			if handled > 0 && (handled >= hurryFrames || !l.reader.Buffered()) {
+				ports := h.untouch()
+				h.mu.Unlock()
+				handled = 0
+				relays = append(relays, ports...)
+			}
+			if len(relays) > 0 && !l.reader.Buffered() {
+				for _, p := range relays {
+					p.flush()
+				}
+				relays = relays[:0]
+			}
+			f, payload, err := l.reader.Next()
+			if err != nil {
+				return err
+			}
+			m := l.member(h, f.Src)
+			if m == nil {
+				return fmt.Errorf("it sends a frame of rank %d", f.Src)
+			}
+			if len(payload) > lentLen {
+				payload = append([]byte(nil), payload...)
+			}
+			if relayed(f.Kind) {
+				if handled > 0 {
+					relays = append(relays, h.untouch()...)
+					h.mu.Unlock()
+					handled = 0
+				}
+				to, err := h.relay(f, payload)
+				if err != nil {
+					return err
+				}
+				relays = append(relays, to)
+				continue
+			}
+			if handled == 0 {
+				h.mu.Lock()
+			}
+			handled++
+			if err := h.receive(m, f, payload); err != nil {
+				return err
+			}
+		}
+	}()
+	if handled == 0 {
+		h.mu.Lock()
+	}
+	reason := "its link broke: " + err.Error()
+	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
+		reason = "it ended, or its link was cut"
+	}
+	h.lose(h.members[l.ranks[0]], reason)
+	h.mu.Unlock()
+	h.flush()
+}
+
+// member returns the sender of a frame, nil if it is not behind this link.
+func (l *link) member(h *hub, src uint32) *member {
+	for _, r := range l.ranks {
+		if uint32(r) == src {
+			return h.members[r]
+		}
+	}
+	return nil
+}
+
+// run makes a rank above 0 work on a link that was welcomed.
+func (c *Comm) run(l *link, leave func(error)) {
+	c.up = l
+	l.start()
+	var reader sync.WaitGroup
+	reader.Go(func() { c.read(l) })
+	c.cleanup = func(err error) {
+		l.close()
+		reader.Wait()
+		leave(err)
+	}
+}
+
+// read handles what the hub sends until the link ends.
+func (c *Comm) read(l *link) {
+	for {
+		h, payload, err := l.reader.Next()
+		if err == nil {
+			if len(payload) > lentLen {
+				payload = append([]byte(nil), payload...)
+			}
+			err = c.receive(h, payload)
+		}
+		if err != nil {
+			reason := "the link to the hub broke: " + err.Error()
+			if errors.Is(err, io.EOF) {
+				reason = "it ended, or the link to it was cut"
+			}
+			c.fail(&LostError{Rank: 0, Node: c.nodeName(0), Reason: reason})
+			l.conn.Close()
+			return
+		}
+	}
+}

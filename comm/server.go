@@ -20,7 +20,8 @@ type server struct {
 	queue   []*running
 	head    int        // queue[:head] has been taken
 	runs    []*running // by the index in the run's id, taken or not
-	active  int        // tasks that hold a slot
+	begun   int        // tasks that a runner is busy with
+	active  int        // those of them that hold a slot
 	back    int        // tasks that wait to go on
 	runners int
 	idle    int // runners that wait for work
@@ -65,7 +66,7 @@ func (s *server) wake() {
 	case s.head == len(s.queue) || s.active >= s.slots || s.back > 0:
 	case s.idle > 0:
 		s.work.Signal()
-	case s.runners-s.active < s.slots && !s.closed:
+	case s.runners == s.begun && !s.closed:
 		s.runners++
 		go s.runner()
 	}
@@ -128,7 +129,9 @@ func (s *server) next(wait bool) *running {
 	if s.head == len(s.queue) {
 		s.queue, s.head = s.queue[:0], 0
 	}
+	s.begun++
 	s.active++
+	s.wake()
 	return t
 }
 
@@ -137,6 +140,7 @@ func (s *server) leave(t *running) {
 	if s.runs[uint32(t.id)] == t {
 		s.runs[uint32(t.id)] = nil
 	}
+	s.begun--
 	s.active--
 	if s.back > 0 {
 		s.slot.Signal()

@@ -61,20 +61,16 @@ const (
 	maxLen   = 1 << 30  // the longest argument, result or message
 )
 
-// helloLimits is what the hub accepts of a link that is not welcome yet, joinLimits what a rank accepts until it is.
-var (
-	helloLimits = frame.Limits{kindHello: 1 << 20, kindDiffer: 4 << 20}
-	joinLimits  = frame.Limits{kindWelcome: 4 << 20, kindRefuse: 64 << 10, kindDiffer: 4 << 20, kindPing: frame.NoPayload}
-)
-
-// upLimits is what the hub accepts of a welcome rank, downLimits what a rank accepts of the hub.
+// upLimits is what the hub accepts of a rank, downLimits what a rank accepts of the hub.
 var (
 	upLimits = frame.Limits{
+		kindHello: 1 << 20, kindDiffer: 4 << 20,
 		kindSubmit: chunkLen, kindResult: chunkLen, kindMessage: chunkLen, kindAbort: 64 << 10,
 		kindCancel: frame.NoPayload, kindYield: frame.NoPayload, kindResume: frame.NoPayload,
 		kindAck: frame.NoPayload, kindPing: frame.NoPayload, kindBye: frame.NoPayload,
 	}
 	downLimits = frame.Limits{
+		kindWelcome: 4 << 20, kindRefuse: 64 << 10, kindDiffer: 4 << 20,
 		kindRun: chunkLen, kindResult: chunkLen, kindMessage: chunkLen, kindLost: 64 << 10,
 		kindCancel: frame.NoPayload, kindAck: frame.NoPayload, kindPing: frame.NoPayload, kindBye: frame.NoPayload,
 	}

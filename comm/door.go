@@ -1,0 +1,279 @@
+package comm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pprun/pprun/comm/frame"
+	"github.com/pprun/pprun/comm/place"
+)
+
+// A door lets ranks in to the hub: it checks who they are, and holds them until all are there.
+type door struct {
+	hub   *hub
+	comm  *Comm // rank 0
+	place *place.Place
+	fns   []signature
+
+	mu        sync.Mutex // guards the fields below
+	missing   int        // ranks not in yet
+	err       error      // why the job cannot start
+	decided   chan struct{}
+	pending   []pending // connections not authenticated yet, oldest first
+	listeners []net.Listener
+	accepting sync.WaitGroup
+	greeting  sync.WaitGroup
+}
+
+type pending struct {
+	conn   net.Conn
+	source string // its address without the port
+}
+
+const (
+	maxPending  = 64              // connections from the network that have proved nothing yet
+	greetWithin = 5 * time.Second // time they have to
+)
+
+func newDoor(h *hub, c *Comm, p *place.Place, fns []signature) *door {
+	d := &door{hub: h, comm: c, place: p, fns: fns, missing: len(h.members) - 1, decided: make(chan struct{})}
+	if d.missing == 0 {
+		close(d.decided)
+	}
+	return d
+}
+
+// open accepts connections until close.
+func (d *door) open(listeners []net.Listener) {
+	d.listeners = listeners
+	for i, l := range listeners {
+		encrypted := d.place.Listeners[i] != "unix"
+		d.accepting.Go(func() { d.accept(l, encrypted) })
+	}
+}
+
+func (d *door) close() {
+	for _, l := range d.listeners {
+		l.Close()
+	}
+	d.accepting.Wait()
+	d.mu.Lock()
+	for _, p := range d.pending {
+		p.conn.Close()
+	}
+	d.mu.Unlock()
+	d.greeting.Wait()
+}
+
+func (d *door) accept(l net.Listener, encrypted bool) {
+	for {
+		conn, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil { // out of descriptors, or the peer has left already
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
+		if d.admit(conn, encrypted) {
+			d.greeting.Go(func() { d.meet(conn, encrypted) })
+		} else {
+			conn.Close()
+		}
+	}
+}
+
+// admit bounds the connections that have proved nothing. When there are too many, the address that has the most of them
+// loses one; ranks that are turned away come again.
+func (d *door) admit(conn net.Conn, encrypted bool) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p := pending{conn: conn, source: "unix"}
+	if encrypted {
+		p.source, _, _ = net.SplitHostPort(conn.RemoteAddr().String())
+		if len(d.pending) >= maxPending && !d.evict(p.source) {
+			return false
+		}
+	}
+	d.pending = append(d.pending, p)
+	return true
+}
+
+func (d *door) evict(newcomer string) bool {
+	count := make(map[string]int)
+	most := newcomer
+	for _, p := range d.pending {
+		if count[p.source]++; count[p.source] > count[most] {
+			most = p.source
+		}
+	}
+	if most == newcomer {
+		return false
+	}
+	i := slices.IndexFunc(d.pending, func(p pending) bool { return p.source == most })
+	d.pending[i].conn.Close()
+	d.pending = slices.Delete(d.pending, i, i+1)
+	return true
+}
+
+func (d *door) settled(conn net.Conn) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.pending = slices.DeleteFunc(d.pending, func(p pending) bool { return p.conn == conn })
+}
+
+// meet authenticates a connection and hears its hello.
+func (d *door) meet(conn net.Conn, encrypted bool) {
+	defer d.settled(conn)
+	conn.SetDeadline(time.Now().Add(greetWithin))
+	if err := d.authenticate(conn, encrypted); err != nil {
+		conn.Close()
+		if !errors.Is(err, net.ErrClosed) {
+			complain("rank 0: the hub turns away %v: %v", conn.RemoteAddr(), err)
+		}
+	}
+}
+
+func (d *door) authenticate(conn net.Conn, encrypted bool) error {
+	if !encrypted {
+		uid, err := place.PeerUID(conn.(*net.UnixConn))
+		if err != nil {
+			return err
+		}
+		if uid != selfUID {
+			return fmt.Errorf("it runs as uid %d, this process as %d", uid, selfUID)
+		}
+		return d.greet(conn, func(int) bool { return true })
+	}
+	if d.place.Server == nil {
+		return errors.New("the hub has no certificate")
+	}
+	secure, proof, err := serverTLS(conn, d.place.Server, d.place.Job)
+	if err != nil {
+		return err
+	}
+	if err := secure.Handshake(); err != nil {
+		return err
+	}
+	return d.greet(secure, proof.holds)
+}
+
+// greet hears the hello of an authenticated connection. If all is well the connection becomes a link.
+func (d *door) greet(conn net.Conn, allowed func(rank int) bool) error {
+	l := newLink(conn, &upLimits)
+	var hi hello
+	if err := readCBOR(l.reader, kindHello, &hi); err != nil {
+		return fmt.Errorf("its hello: %w", err)
+	}
+	if err := hi.check(d.place.Job, len(d.hub.members), allowed); err != nil {
+		frame.Write(conn, frame.Header{Kind: kindRefuse}, []byte(err.Error()))
+		return err
+	}
+	if !hi.matches(d.fns) {
+		return d.compare(l, hi)
+	}
+	conn.SetDeadline(time.Time{})
+	return d.enter(l, hi)
+}
+
+// compare finds out which functions differ, and ends the start.
+func (d *door) compare(l *link, hi hello) error {
+	b, err := appendCBOR(nil, kindDiffer, d.fns)
+	if err != nil {
+		return err
+	}
+	if _, err := l.conn.Write(b); err != nil {
+		return err
+	}
+	var theirs []signature
+	if err := readCBOR(l.reader, kindDiffer, &theirs); err != nil {
+		return fmt.Errorf("its functions: %w", err)
+	}
+	rank := hi.Ranks[0].Rank
+	err = fmt.Errorf("rank %d (%s) is another program than rank 0: %s", rank, d.comm.nodeName(rank), difference(d.fns, theirs))
+	d.give(err)
+	return err
+}
+
+// enter takes a link's ranks in.
+func (d *door) enter(l *link, hi hello) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range hi.Ranks {
+		if d.err != nil || d.hub.members[r.Rank].link != nil {
+			err := d.err
+			if err == nil {
+				err = fmt.Errorf("rank %d is in already", r.Rank)
+			}
+			frame.Write(l.conn, frame.Header{Kind: kindRefuse}, []byte(err.Error()))
+			return err
+		}
+	}
+	for _, r := range hi.Ranks {
+		m := d.hub.members[r.Rank]
+		m.link, m.port, m.slots = l, l, r.Slots
+		d.comm.slots[r.Rank] = r.Slots
+		l.ranks = append(l.ranks, r.Rank)
+		d.missing--
+	}
+	d.hub.links = append(d.hub.links, l)
+	if d.missing == 0 {
+		close(d.decided)
+	}
+	return nil
+}
+
+// give gives the start up.
+func (d *door) give(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.err == nil && d.missing > 0 {
+		d.err = err
+		close(d.decided)
+	}
+}
+
+// wait waits until all ranks are in. If they do not come it tells those that are there.
+func (d *door) wait(ctx context.Context) error {
+	select {
+	case <-d.decided:
+	case <-ctx.Done():
+		d.give(fmt.Errorf("%s did not join: %w", d.absent(), context.Cause(ctx)))
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.err == nil {
+		return nil
+	}
+	for _, l := range d.hub.links {
+		frame.Write(l.conn, frame.Header{Kind: kindRefuse}, []byte(d.err.Error()))
+		l.conn.Close()
+	}
+	return fmt.Errorf("comm: %w", d.err)
+}
+
+// absent names the ranks that are not in.
+func (d *door) absent() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var names []string
+	n := 0
+	for _, m := range d.hub.members[1:] {
+		if m.link != nil {
+			continue
+		}
+		if n++; n <= 10 {
+			names = append(names, fmt.Sprintf("%d (%s)", m.rank, d.comm.nodeName(m.rank)))
+		}
+	}
+	if n > 10 {
+		names = append(names, fmt.Sprintf("%d more", n-10))
+	}
+	return "rank " + strings.Join(names, ", ")
+}

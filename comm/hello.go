@@ -1,0 +1,77 @@
+package comm
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/pprun/pprun/comm/frame"
+)
+
+// A hello is what a link says of itself first.
+type hello struct {
+	Protocol    int
+	Job         string
+	Ranks       []helloRank
+	Fingerprint []byte // of the registered functions
+}
+
+type helloRank struct {
+	Rank        int
+	Incarnation uint32
+	Slots       int
+}
+
+// A welcome tells a link that all ranks are in.
+type welcome struct {
+	Slots []int // of every rank
+}
+
+// readFrame reads a frame of one of the kinds that the reader's limits name.
+func readCBOR(r *frame.Reader, kind frame.Kind, v any) error {
+	h, payload, err := r.Next()
+	switch {
+	case err != nil:
+		return err
+	case h.Kind != kind:
+		return fmt.Errorf("a frame of kind %d where one of kind %d is due", h.Kind, kind)
+	}
+	return cborDec.Unmarshal(payload, v)
+}
+
+func appendCBOR(b []byte, kind frame.Kind, v any) ([]byte, error) {
+	payload, err := cborEnc.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	return frame.Append(b, frame.Header{Kind: kind}, payload), nil
+}
+
+// check says why a hello cannot be welcome, but for its fingerprint. allowed says which ranks the link has proved to be.
+func (h *hello) check(job string, size int, allowed func(rank int) bool) error {
+	switch {
+	case h.Protocol != protocol:
+		return fmt.Errorf("protocol %d, the hub speaks %d: build the program anew", h.Protocol, protocol)
+	case h.Job != job:
+		return fmt.Errorf("it is of job %.40q, this is job %q", h.Job, job)
+	case len(h.Ranks) == 0:
+		return errors.New("it names no rank")
+	}
+	seen := make(map[int]bool)
+	for _, r := range h.Ranks {
+		switch {
+		case r.Rank <= 0 || r.Rank >= size || seen[r.Rank]:
+			return fmt.Errorf("it claims rank %d of %d", r.Rank, size)
+		case !allowed(r.Rank):
+			return fmt.Errorf("it claims rank %d, which its certificate does not name", r.Rank)
+		case r.Incarnation != 0:
+			return fmt.Errorf("it is incarnation %d of rank %d, expected is 0", r.Incarnation, r.Rank)
+		case r.Slots < 0 || r.Slots > 1<<16:
+			return fmt.Errorf("it claims %d slots", r.Slots)
+		}
+		seen[r.Rank] = true
+	}
+	return nil
+}
+
+func (h *hello) matches(fns []signature) bool { return bytes.Equal(h.Fingerprint, fingerprint(fns)) }
