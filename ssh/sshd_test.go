@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -71,7 +72,10 @@ func startHost(t testing.TB, options string, keyTypes ...string) *host {
 	needTools(t, "sshd", "ssh-keygen", "ssh")
 	me, err := user.Current()
 	if err != nil {
-		t.Fatal(err)
+		t.Skipf("the current user has no account that sshd could log in: %v", err)
+	}
+	if passwd, _ := os.ReadFile("/etc/passwd"); noLogin(me.Username).Match(passwd) {
+		t.Skipf("user %s has no login shell", me.Username)
 	}
 	if me.Uid == "0" {
 		if err := os.MkdirAll("/run/sshd", 0o755); err != nil { // sshd's privilege separation
@@ -90,6 +94,11 @@ func startHost(t testing.TB, options string, keyTypes ...string) *host {
 	h.start()
 	t.Cleanup(h.stop)
 	return h
+}
+
+// noLogin matches the line of a user in passwd(5) who cannot log in.
+func noLogin(user string) *regexp.Regexp {
+	return regexp.MustCompile("(?m)^" + regexp.QuoteMeta(user) + ":.*/(nologin|false)$")
 }
 
 // needTools skips a test that needs programs this machine has not got. On CI they must be there.
