@@ -1,0 +1,157 @@
+// Package examples tests the examples, each in all the ways in which a user starts it.
+package examples
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pprun/pprun/scripts/lab/labtest"
+)
+
+// programs are the examples and what n ranks of each print. A line that ends in "..." stands for all that begin so.
+var programs = []struct {
+	name string
+	want func(n int) string
+}{
+	{"hello", func(n int) (s string) {
+		for rank := range n {
+			s += fmt.Sprintf("hello from rank %d of %d on ...\n", rank, n)
+		}
+		return s
+	}},
+	{"primes", func(n int) string { return primes }},
+	{"pi", func(int) string { return "pi is 3.14180 +- 0.00037 after 20000000 darts\n" }},
+	{"ring", func(n int) string {
+		sum := n * (n - 1) / 2
+		return fmt.Sprintf("%d ranks: the token brought %d, AllReduce says %d\n", n, sum, sum)
+	}},
+	{"cgo", func(int) string { return mandelbrot }},
+}
+
+const primes = `Sum of primes below 100 is 1060
+Sum of primes below 100000 is 454396537
+Sum of primes below 100100 is 454996777
+Sum of primes below 100200 is 455898156
+Sum of primes below 100300 is 456700218
+Sum of primes below 100400 is 457603451
+Sum of primes below 100500 is 458407033
+Sum of primes below 100600 is 459412387
+Sum of primes below 100700 is 460217613
+Job execution statistics:
+ job count | % of all jobs | job time sum | time per job | job server
+0 active tasks, ...
+`
+
+const mandelbrot = `
+     :::--=---===+*#@@#@@@@@@@@@@@#@@@@@@@@@@@@@@@@@@@@@@@@@=--:::::........
+     .::::::::----=+=+%#@@@@@@@@@@#@@@@@@@@@@@@@@@@@@@@@@@@@@#-:::::........
+`
+
+// check looks for each wanted line in the output.
+func check(t *testing.T, out, want string) {
+	t.Helper()
+	lines := strings.Split(out, "\n")
+	for w := range strings.Lines(want) {
+		w = strings.TrimSuffix(w, "\n")
+		begin, open := strings.CutSuffix(w, " ...")
+		if !slices.ContainsFunc(lines, func(l string) bool { return l == w || open && strings.HasPrefix(l, begin) }) {
+			t.Errorf("no line %q in the output:\n%s", w, out)
+		}
+	}
+}
+
+// run returns the standard output of a command that must succeed.
+func run(t *testing.T, cmd *exec.Cmd) string {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s%s", cmd, err, out, stderr.Bytes())
+	}
+	return string(out)
+}
+
+// build compiles a package of this module and returns the executable.
+func build(t *testing.T, dir, pkg string) string {
+	t.Helper()
+	exe := filepath.Join(dir, filepath.Base(pkg))
+	run(t, exec.Command("go", "build", "-o", exe, pkg))
+	return exe
+}
+
+// needs skips a test of a program that this machine cannot build.
+func needs(t *testing.T, program string) {
+	t.Helper()
+	if program != "cgo" {
+		return
+	}
+	if enabled, err := exec.Command("go", "env", "CGO_ENABLED").Output(); err != nil || strings.TrimSpace(string(enabled)) != "1" {
+		t.Skip("needs a C compiler and CGO_ENABLED=1")
+	}
+}
+
+// TestMain reads the tree's directories, so that a cached result holds only while no file has changed.
+func TestMain(m *testing.M) {
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && d.Name() == ".git" {
+			return filepath.SkipDir
+		}
+		return err
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func TestAlone(t *testing.T) {
+	for _, p := range programs {
+		t.Run(p.name, func(t *testing.T) {
+			needs(t, p.name)
+			check(t, run(t, exec.Command("go", "run", "./"+p.name)), p.want(1))
+		})
+	}
+}
+
+func TestUnderPprun(t *testing.T) {
+	pprun := build(t, t.TempDir(), "../cmd/pprun")
+	for _, p := range programs {
+		t.Run(p.name, func(t *testing.T) {
+			needs(t, p.name)
+			check(t, run(t, exec.Command(pprun, "-n", "3", "./"+p.name)), p.want(3))
+		})
+	}
+}
+
+func TestOverSSH(t *testing.T) {
+	lab := labtest.Up(t, labtest.Config{Hosts: 2})
+	dir := t.TempDir()
+	pprun := lab.Install("pprun", build(t, dir, "../cmd/pprun"))
+	hosts := lab.HostsFile(2)
+	for _, p := range programs {
+		t.Run(p.name, func(t *testing.T) {
+			needs(t, p.name)
+			lab := lab.For(t)
+			program := lab.Install(p.name, build(t, dir, "./"+p.name))
+			check(t, run(t, lab.Exec("head", pprun, "--hosts", hosts, program)), p.want(4))
+		})
+	}
+}
+
+func TestCgoWithoutCompiler(t *testing.T) {
+	cmd := exec.Command("go", "run", "./cgo")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "set CGO_ENABLED=1") {
+		t.Errorf("got %v and %q, want a failure that says what to do", err, out)
+	}
+}
