@@ -21,7 +21,7 @@ var allowed = map[string]string{
 	"cmd/pprun":    "launch launch/agent ssh hostfile comm/place github.com/spf13/pflag golang.org/x/sys golang.org/x/term",
 	"cmd/ppserver": "launch launch/agent hostfile comm/place github.com/spf13/pflag",
 
-	"launch":       "launch/agent ssh hostfile comm/frame comm/place github.com/klauspost/compress golang.org/x/sys",
+	"launch":       "launch/agent ssh hostfile comm/frame comm/place github.com/klauspost/compress golang.org/x/sys golang.org/x/term",
 	"launch/agent": "comm/frame comm/place github.com/fxamacker/cbor/v2 github.com/klauspost/compress golang.org/x/sys",
 	"ssh":          "golang.org/x/crypto/ssh github.com/skeema/knownhosts github.com/kevinburke/ssh_config golang.org/x/sys golang.org/x/term",
 	"hostfile":     "",
@@ -36,18 +36,18 @@ var allowed = map[string]string{
 	"scripts/**": "comm scripts/bench/bench golang.org/x/sys",
 }
 
-// banned are names that code outside tests never uses, with what to use instead.
-var banned = map[string]string{
-	"InsecureIgnoreHostKey": "ask knownhosts",
-	"InsecureSkipVerify":    "name the server and its CA",
+// banned are names that only the listed files may use outside tests.
+var banned = map[string][]string{
+	"InsecureIgnoreHostKey": {},
+	"InsecureSkipVerify":    {"comm/tls.go"}, // which must verify by itself: TestOwnVerification
 }
 
 // bannedImports are packages that only the listed directories and files may import outside tests.
 var bannedImports = map[string][]string{
 	"encoding/gob": {"scripts/bench"},
 	"net/rpc":      {"scripts/bench"},
-	"math/rand":    {},                                                     // what guards a job comes from crypto/rand
-	"math/rand/v2": {"scripts", "examples", "ssh/dial.go", "comm/init.go"}, // spread of retries, name of a job of one
+	"math/rand":    {},                                                                     // what guards a job comes from crypto/rand
+	"math/rand/v2": {"scripts", "examples", "ssh/dial.go", "comm/init.go", "comm/dial.go"}, // spread of retries, name of a job of one
 	"unsafe":       {"comm"},
 	"C":            {"examples/cgo"},
 }
@@ -106,9 +106,24 @@ func TestBanned(t *testing.T) {
 				}
 			}
 		}
-		for name, pos := range p.names {
-			if instead, ok := banned[name]; ok {
-				t.Errorf("%s: %s is banned: %s", pos, name, instead)
+		for name, files := range p.names {
+			homes, ok := banned[name]
+			for _, file := range files {
+				if ok && !slices.Contains(homes, file) {
+					t.Errorf("%s: %s is banned", file, name)
+				}
+			}
+		}
+	}
+}
+
+// TestOwnVerification holds each file that turns crypto/tls's verification off to verifying the chain itself.
+func TestOwnVerification(t *testing.T) {
+	p := parseTree(t)["comm"]
+	for _, file := range p.names["InsecureSkipVerify"] {
+		for _, name := range []string{"VerifyConnection", "VerifyOptions", "Roots"} {
+			if !slices.Contains(p.names[name], file) {
+				t.Errorf("%s uses InsecureSkipVerify without %s", file, name)
 			}
 		}
 	}
@@ -148,7 +163,7 @@ const root = "../.."
 type parsedPackage struct {
 	name, doc string
 	imports   map[string][]string // path, of this module without its prefix -> files that import it
-	names     map[string]string   // identifier -> a place where it stands
+	names     map[string][]string // identifier -> files that hold it
 }
 
 // parseTree reads the tree in this process: what a child process reads, go test does not see when it caches results.
@@ -175,9 +190,10 @@ func parseTree(t *testing.T) map[string]*parsedPackage {
 		if err != nil {
 			return err
 		}
-		dir := filepath.ToSlash(filepath.Dir(rel))
+		rel = filepath.ToSlash(rel)
+		dir := parent(rel)
 		if tree[dir] == nil {
-			tree[dir] = &parsedPackage{imports: map[string][]string{}, names: map[string]string{}}
+			tree[dir] = &parsedPackage{imports: map[string][]string{}, names: map[string][]string{}}
 		}
 		return tree[dir].add(path, rel)
 	})
@@ -191,8 +207,7 @@ func parseTree(t *testing.T) map[string]*parsedPackage {
 }
 
 func (p *parsedPackage) add(path, rel string) error {
-	fset := token.NewFileSet()
-	f, err := parser.ParseFile(fset, path, nil, parser.ParseComments)
+	f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
 	if err != nil {
 		return err
 	}
@@ -206,11 +221,11 @@ func (p *parsedPackage) add(path, rel string) error {
 			return err
 		}
 		imp = strings.TrimPrefix(imp, module+"/")
-		p.imports[imp] = append(p.imports[imp], filepath.ToSlash(rel))
+		p.imports[imp] = append(p.imports[imp], rel)
 	}
 	ast.Inspect(f, func(n ast.Node) bool {
-		if id, ok := n.(*ast.Ident); ok {
-			p.names[id.Name] = rel + ":" + strconv.Itoa(fset.Position(id.Pos()).Line)
+		if id, ok := n.(*ast.Ident); ok && !slices.Contains(p.names[id.Name], rel) {
+			p.names[id.Name] = append(p.names[id.Name], rel)
 		}
 		return true
 	})
