@@ -5,7 +5,7 @@ umask 077
 d=@DIGEST@ n=@NONCE@ size=@SIZE@
 
 # The marker is put together here, so that an echo of this script does not contain it.
-say() { printf '\n%s-%s:%s\n' pprun "$n" "$*"; }
+say() { printf '\n%s-%s:%s\n' pprun "$n" "$1"; }
 
 # candidates are the agent's own cache directories, in its order.
 candidates() {
@@ -22,7 +22,7 @@ candidates() {
 mine() { [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ]; }
 
 become() {
-	say agent "$1"
+	say "agent $1"
 	exec "$1" agent
 }
 
@@ -59,11 +59,11 @@ main() {
 		mkdir -p "$c" 2>/dev/null
 		mine "$c" || { tried="$tried, $c: cannot be made or is not ours"; continue; }
 		runs "$c" || { tried="$tried, $c: cannot be written or is mounted noexec"; continue; }
-		say want "`uname -sm`" $packed
+		say "want `uname -sm` $packed"
 		read bytes || exit 1
 		take "$c" "$bytes" && become "$c/agent-$d"
 		tried="$tried, $c: is full"
 	done
-	say nowhere "${tried#, }"
+	say "nowhere ${tried#, }"
 }
 main; exit 1

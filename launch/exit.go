@@ -66,6 +66,7 @@ func (j *job) failed(n *node, f agent.Failure) {
 	if f.Fix != "" {
 		text += ": " + f.Fix
 	}
+	text = strings.ReplaceAll(text, " on "+n.host.Host, "") // settle says where, once for all nodes
 	if n.failed == "" {
 		n.failed, n.status = text, cmp.Or(f.Code, StatusFailed)
 	}

@@ -74,7 +74,7 @@ func (m *meter) up(j *job) {
 			}
 		}
 		if copied > 0 {
-			text += fmt.Sprintf(", %s -> %s", megabytes(s.size), megabytes(s.packedSize()))
+			text += fmt.Sprintf(", %s -> %s", sizeOf(s.size), sizeOf(s.packedSize()))
 		}
 		text += fmt.Sprintf(", %d copied %d cached", copied, cached)
 	}
@@ -105,7 +105,7 @@ func (j *job) progress() string {
 			sent += n.copied.Load()
 		}
 	}
-	text := fmt.Sprintf("copying %s: %s of %s, %d of %s", j.program.name, megabytes(sent), megabytes(total), there, count(nodes, "node"))
+	text := fmt.Sprintf("copying %s: %s of %s, %d of %s", j.program.name, sizeOf(sent), sizeOf(total), there, count(nodes, "node"))
 	if taken := time.Since(j.began); sent > 0 && sent < total {
 		left := time.Duration(float64(taken) * float64(total-sent) / float64(sent))
 		text += fmt.Sprintf(", %v left", left.Round(time.Second))
@@ -113,4 +113,13 @@ func (j *job) progress() string {
 	return text
 }
 
-func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
+// sizeOf writes a size for people.
+func sizeOf(n int64) string {
+	switch {
+	case n < 1000:
+		return fmt.Sprintf("%d B", n)
+	case n < 100_000:
+		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
+	}
+	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+}
