@@ -311,7 +311,7 @@ func TestLimitsBlockSubmit(t *testing.T) {
 
 func TestLargeValues(t *testing.T) {
 	world(t, 3, func(ctx context.Context, c *comm.Comm) error {
-		for _, n := range []int{0, 1, 64 << 10, 64<<10 + 1, 1 << 20, 1<<20 + 1, 5<<20 + 3} {
+		for _, n := range []int{0, 1, 64 << 10, 64<<10 + 1, 1 << 20, 1<<20 + 1, 2<<20 + 3} {
 			b := make([]byte, n)
 			r := rand.NewChaCha8([32]byte{byte(n)})
 			r.Read(b)
@@ -332,7 +332,7 @@ func TestLargeValues(t *testing.T) {
 func TestMessages(t *testing.T) {
 	const size = 3
 	world(t, size, func(ctx context.Context, c *comm.Comm) error {
-		lens := []int{0, 1, 100, 70_000, 3, 9 << 20, 5, 1 << 20, 2}
+		lens := []int{0, 1, 100, 70_000, 3, 3 << 20, 5, 1 << 20, 2}
 		for dst := range size {
 			for i, n := range lens {
 				b := bytes.Repeat([]byte{byte(i)}, n)
