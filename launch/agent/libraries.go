@@ -45,7 +45,8 @@ func missingLibraries(f *elf.File, loader string) []string {
 	}
 	dirs := append(filepath.SplitList(os.Getenv("LD_LIBRARY_PATH")), libraryDirs...)
 	return slices.DeleteFunc(needed, func(lib string) bool {
-		return strings.Contains(lib, "/") || bytes.Contains(known, []byte("\x00"+lib+"\x00")) || lib == filepath.Base(loader) ||
+		// The cache keeps paths, of which names are the ends.
+		return strings.Contains(lib, "/") || bytes.Contains(known, []byte("/"+lib+"\x00")) || lib == filepath.Base(loader) ||
 			slices.ContainsFunc(dirs, func(d string) bool { _, err := os.Stat(filepath.Join(d, lib)); return err == nil })
 	})
 }
