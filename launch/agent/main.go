@@ -27,10 +27,15 @@ func Main(args []string) int {
 		fmt.Fprintln(os.Stderr, "pprun: agent and guard are commands that pprun gives to itself")
 		return 64
 	}
-	rwc, cfg, err := stdio(), Config{Remote: true}, error(nil)
+	var rwc io.ReadWriteCloser
+	var cfg Config
+	var err error
 	if *fd >= 0 {
-		cfg = Config{Stdin: os.Stdin}
+		cfg.Stdin = os.Stdin
 		rwc, err = socket(*fd)
+	} else {
+		cfg.Remote = true
+		rwc = stdio()
 	}
 	if err == nil {
 		raiseFileLimit()
