@@ -118,10 +118,14 @@ func (j *job) arrive(n *node, a arrived) {
 // greet checks what an agent says of itself.
 func (j *job) greet(n *node, r agent.Ready) {
 	n.ready = &r
-	if r.Version != agent.Version {
+	switch {
+	case r.Version != agent.Version:
 		n.failed = fmt.Sprintf("its agent (pprun %s) speaks protocol %d, this pprun %d: use one version", r.Release, r.Version, agent.Version)
-	} else if own, err := ownDigest(); !n.local && (err != nil || r.Digest != own) {
-		n.failed = fmt.Sprintf("its agent is another program than this pprun (sha256 %.12s, want %.12s): remove %s there", r.Digest, own, r.Cache)
+	case n.local: // it was started from this very executable
+	default:
+		if own, err := ownDigest(); err != nil || r.Digest != own {
+			n.failed = fmt.Sprintf("its agent is another program than this pprun (sha256 %.12s, want %.12s): remove %s there", r.Digest, own, r.Cache)
+		}
 	}
 	if n.failed != "" {
 		n.status = StatusFailed
