@@ -47,19 +47,22 @@ type launcher struct {
 	ready Ready
 	done  chan struct{} // closed when the agent's stream has ended
 
-	mu     sync.Mutex
-	more   *sync.Cond
-	out    map[uint32]*strings.Builder // standard output by rank
-	errs   map[uint32]*strings.Builder
-	exits  map[int]Exit
-	frames []frame.Header // all but output, beats
-	fails  []Failure
-	notes  []string
-	staged map[uint64]Staged
-	values map[frame.Kind][]byte
-	credit map[uint32]int // of standard input
-	hold   bool           // grant no output credit
-	owed   int
+	mu      sync.Mutex
+	more    *sync.Cond
+	out     map[uint32]*strings.Builder // standard output by rank
+	errs    map[uint32]*strings.Builder
+	exits   map[int]Exit
+	frames  []frame.Header // all but output, beats
+	fails   []Failure
+	notes   []string
+	staged  map[uint64]Staged
+	values  map[frame.Kind][]byte
+	credit  map[uint32]int // of standard input
+	beats   int
+	bytes   int // of output, if discard
+	discard bool
+	hold    bool // grant no output credit
+	owed    int
 }
 
 var jobs sync.Mutex
@@ -75,7 +78,8 @@ func launchAgent(t testing.TB, env ...string) *launcher {
 	defer theirs.Close()
 	cmd := exec.Command(os.Args[0], "agent", "--fd", "3")
 	cmd.ExtraFiles = []*os.File{theirs}
-	cmd.Env = append(append(os.Environ(), "XDG_RUNTIME_DIR=", "TMPDIR=/tmp"), env...)
+	cmd.Stdin = os.Stdin
+	cmd.Env = append(append(os.Environ(), "XDG_RUNTIME_DIR=", "TMPDIR=/tmp", "GORACE=atexit_sleep_ms=0"), env...)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -151,6 +155,10 @@ func (l *launcher) read() {
 
 func (l *launcher) take(h frame.Header, payload []byte) {
 	add := func(m map[uint32]*strings.Builder) {
+		if l.discard {
+			l.count(h)
+			return
+		}
 		if m[h.Src] == nil {
 			m[h.Src] = &strings.Builder{}
 		}
@@ -163,6 +171,7 @@ func (l *launcher) take(h frame.Header, payload []byte) {
 	}
 	switch h.Kind {
 	case KindBeat:
+		l.beats++
 		return
 	case KindStdout:
 		add(l.out)
@@ -199,7 +208,8 @@ func (l *launcher) wait(what string, ok func() bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for !ok() {
-		if time.Now().After(end) || len(l.frames) > 0 && l.frames[len(l.frames)-1].Kind == 0 {
+		failed := len(l.fails) > 0 && what == "started"
+		if failed || time.Now().After(end) || len(l.frames) > 0 && l.frames[len(l.frames)-1].Kind == 0 {
 			l.t.Fatalf("waited for %s; exits %v, failures %+v, notes %q", what, l.exits, l.fails, l.notes)
 		}
 		l.more.Wait()
