@@ -12,18 +12,37 @@ const spawnThreads = 8
 
 // spawners run what start processes, each on an operating system thread of its own that never ends: the kernel sends the
 // parent-death signal when the creating thread ends, not the process (golang/go#27505).
-var spawners = sync.OnceValue(func() chan<- func() {
-	c := make(chan func())
-	for range spawnThreads {
-		go func() {
-			runtime.LockOSThread()
-			for f := range c {
-				f()
-			}
-		}()
+var spawners = struct {
+	mu   sync.Mutex // held while a thread is counted
+	n    int
+	work chan func()
+}{work: make(chan func())}
+
+// onSpawner runs f on the thread of an idle spawner, or of a new one while there are fewer than spawnThreads.
+func onSpawner(f func()) {
+	select {
+	case spawners.work <- f:
+		return
+	default:
 	}
-	return c
-})
+	s := &spawners
+	s.mu.Lock()
+	more := s.n < spawnThreads
+	if more {
+		s.n++
+	}
+	s.mu.Unlock()
+	if !more {
+		s.work <- f
+		return
+	}
+	go func() {
+		runtime.LockOSThread()
+		for ; ; f = <-s.work {
+			f()
+		}
+	}()
+}
 
 // spawn starts a process. A file that another thread or process has just written may still be open for writing in a
 // child that has forked and not yet executed (golang/go#22315); that passes.

@@ -111,7 +111,7 @@ func (a *agent) startAll(p *plan) error {
 	threads := min(spawnThreads, len(ranks))
 	done := make(chan struct{}, threads)
 	for range threads {
-		spawners() <- func() {
+		onSpawner(func() {
 			defer func() { done <- struct{}{} }()
 			for {
 				i := int(next.Add(1)) - 1
@@ -122,7 +122,7 @@ func (a *agent) startAll(p *plan) error {
 					failed.Add(1)
 				}
 			}
-		}
+		})
 	}
 	for range threads {
 		<-done
