@@ -16,7 +16,6 @@ func session() *syscall.SysProcAttr {
 func pipe() (r, w int, err error) {
 	var p [2]int
 	err = syscall.Pipe2(p[:], syscall.O_CLOEXEC)
-	unix.FcntlInt(uintptr(p[0]), unix.F_SETPIPE_SZ, ChunkLen)
 	return p[0], p[1], err
 }
 
