@@ -13,9 +13,10 @@ import (
 // build builds a Go package directory or file into a temporary directory. The result is a static program of the same
 // bytes for the same source (no paths, symbol tables or revisions in it), so that nodes which hold it are sent nothing.
 // Only a package outside the standard library that uses cgo makes it a dynamic one.
-func build(ctx context.Context, name string, isDir bool) (target, error) {
+func build(ctx context.Context, name string) (target, error) {
 	dir, pkg := name, "."
-	if !isDir {
+	isFile := strings.HasSuffix(name, ".go")
+	if isFile {
 		dir, pkg = filepath.Dir(name), "./"+filepath.Base(name)
 	}
 	if _, err := exec.LookPath("go"); err != nil {
@@ -32,7 +33,7 @@ func build(ctx context.Context, name string, isDir bool) (target, error) {
 		return target{}, err
 	}
 	base := filepath.Base(abs)
-	if !isDir {
+	if isFile {
 		base = strings.TrimSuffix(filepath.Base(name), ".go")
 	}
 	t.path = filepath.Join(tmp, base)

@@ -406,7 +406,7 @@ type arrived struct {
 	err  error
 }
 
-// prepared is what findProgram found.
+// prepared is what prepare made.
 type prepared struct {
 	program *program
 	err     error

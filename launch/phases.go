@@ -14,7 +14,7 @@ import (
 )
 
 // plan looks at what is asked before anything is started: places the ranks where that needs no node's answer, leaves out
-// the nodes that get none, and has the program found or built meanwhile.
+// the nodes that get none, and has the program built or measured meanwhile.
 func (j *job) plan() bool {
 	for i, h := range j.Nodes {
 		j.nodes = append(j.nodes, &node{index: i, host: h, local: isLocal(h), running: map[int]bool{}})
@@ -34,9 +34,22 @@ func (j *job) plan() bool {
 			remote = append(remote, n.index)
 		}
 	}
+	var found target
+	switch source := isSource(j.Target); {
+	case source && j.NoStage:
+		j.fail(failf(StatusUsage, "%s has to be built and copied: leave out --no-stage", j.Target))
+	case !source:
+		var err error
+		if found, err = findTarget(&j.Config); err != nil {
+			j.fail(err)
+		}
+	}
+	if j.verdict != nil {
+		return false
+	}
 	c := j.Config
 	j.begun.Go(func() {
-		p, err := findProgram(j.ctx, &c, remote, all)
+		p, err := prepare(j.ctx, &c, found, remote, all)
 		j.events <- event{what: prepared{p, err}}
 	})
 	return true

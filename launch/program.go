@@ -17,10 +17,13 @@ type program struct {
 	spools map[uint64]*spool // by stage ID
 }
 
-// findProgram finds or builds the target, and measures what is to be copied: the program to the remote nodes, further
-// files to all.
-func findProgram(ctx context.Context, c *Config, remote, all []int) (*program, error) {
-	t, err := findTarget(ctx, c)
+// prepare builds the target if it has to be, and measures what is to be copied: the program to the remote nodes, further
+// files to all. found is the target, if it is no source.
+func prepare(ctx context.Context, c *Config, found target, remote, all []int) (*program, error) {
+	t, err := found, error(nil)
+	if t.name == "" {
+		t, err = build(ctx, c.Target)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package launch
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -32,24 +31,36 @@ func failf(status int, format string, args ...any) *failure {
 	return &failure{status, fmt.Sprintf(format, args...)}
 }
 
-// findTarget finds what c.Target means, and builds it where it is Go source.
-func findTarget(ctx context.Context, c *Config) (target, error) {
-	name := c.Target
+// isSource says whether c.Target is Go source, which has to be built: a .go file or a package directory. A program on
+// PATH goes before a directory of the same name.
+func isSource(name string) bool {
 	st, err := os.Stat(name)
-	isGo := err == nil && (st.IsDir() && hasGoFiles(name) || !st.IsDir() && strings.HasSuffix(name, ".go"))
-	bare := !strings.ContainsRune(name, filepath.Separator) && name != "." && name != ".."
-	if bare && isGo && !strings.HasSuffix(name, ".go") {
-		_, inPath := exec.LookPath(name)
-		isGo = inPath != nil // a program on PATH goes before a directory of the same name
-	}
 	switch {
-	case isGo && c.NoStage:
-		return target{}, failf(StatusUsage, "%s has to be built and copied: leave out --no-stage", name)
-	case isGo:
-		return build(ctx, name, st.IsDir())
-	case bare:
+	case err != nil:
+		return false
+	case !st.IsDir():
+		return strings.HasSuffix(name, ".go")
+	case !hasGoFiles(name):
+		return false
+	case isBare(name):
+		_, err := exec.LookPath(name)
+		return err != nil
+	}
+	return true
+}
+
+// isBare says whether a target is a name for the nodes' PATH.
+func isBare(name string) bool {
+	return !strings.ContainsRune(name, filepath.Separator) && name != "." && name != ".."
+}
+
+// findTarget finds what c.Target means, without building anything.
+func findTarget(c *Config) (target, error) {
+	name := c.Target
+	if isBare(name) {
 		return target{name: name, path: name}, nil
 	}
+	st, err := os.Stat(name)
 	path, absErr := filepath.Abs(name)
 	if absErr != nil {
 		return target{}, absErr
