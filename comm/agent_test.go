@@ -35,6 +35,7 @@ type agent struct {
 
 	asked chan *place.Asker // who has got a place
 	ended chan ending
+	open  sync.Once // at the first start, until when places may be changed
 	serve sync.WaitGroup
 }
 
@@ -52,7 +53,7 @@ func newAgent(t testing.TB, size int, network string) *agent {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	a := &agent{t: t, asked: make(chan *place.Asker, size), ended: make(chan ending, size)}
+	a := &agent{t: t, asked: make(chan *place.Asker, size+1), ended: make(chan ending, size+1)}
 	if a.socket, err = place.Listen(filepath.Join(dir, "agent")); err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +96,6 @@ func newAgent(t testing.TB, size int, network string) *agent {
 		}
 		a.places = append(a.places, q)
 	}
-	a.serve.Go(a.accept)
 	t.Cleanup(func() {
 		a.socket.Close()
 		hub.Close()
@@ -133,6 +133,7 @@ func (a *agent) accept() {
 
 // environ is what a rank finds in its environment.
 func (a *agent) environ(rank int) []string {
+	a.open.Do(func() { a.serve.Go(a.accept) })
 	return place.Env{Agent: a.socket.Addr().String(), Rank: rank, Size: len(a.places), Job: "test"}.Environ()
 }
 

@@ -140,7 +140,12 @@ func (c *Comm) receive(h frame.Header, payload []byte) error {
 		}
 		c.fail(lost)
 	case kindBye:
-		close(c.bye)
+		select {
+		case <-c.bye:
+			return errors.New("a second bye")
+		default:
+			close(c.bye)
+		}
 	case kindPing:
 	default:
 		return fmt.Errorf("a frame of kind %d out of turn", h.Kind)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -133,10 +134,21 @@ func (d *door) meet(conn net.Conn, encrypted bool) {
 	defer d.settled(conn)
 	conn.SetDeadline(time.Now().Add(greetWithin))
 	if err := d.authenticate(conn, encrypted); err != nil {
-		conn.Close()
+		hangUp(conn)
 		if !errors.Is(err, net.ErrClosed) {
 			complain("rank 0: the hub turns away %v: %v", conn.RemoteAddr(), err)
 		}
+	}
+}
+
+// hangUp closes a connection so that the peer still gets the alert or refusal on it: what it has sent is read first,
+// or the kernel would reset the connection.
+func hangUp(conn net.Conn) {
+	defer conn.Close()
+	if c, ok := conn.(*net.TCPConn); ok {
+		c.CloseWrite()
+		c.SetDeadline(time.Now().Add(time.Second))
+		io.CopyN(io.Discard, c, 16<<10)
 	}
 }
 

@@ -169,7 +169,7 @@ func (h *hub) submit(m *member, f frame.Header, payload []byte) error {
 	switch {
 	case len(payload) < taskHeadLen:
 		return fmt.Errorf("a task of %d bytes", len(payload))
-	case i > 2*len(m.submitted)+1<<16:
+	case i > 2*len(m.submitted)+maxGap:
 		return fmt.Errorf("a task with id %#x after %d", f.ID, len(m.submitted))
 	case f.Dst != anyRank && int(f.Dst) >= len(h.members):
 		return fmt.Errorf("a task for rank %d of %d", f.Dst, len(h.members))

@@ -33,13 +33,10 @@ func (s *server) init(c *Comm) {
 	s.work.L, s.slot.L = &s.mu, &s.mu
 }
 
-// maxRuns bounds the index in a run's id: far more than the hub's credits.
-const maxRuns = 1 << 20
-
 // enqueue takes a task from the hub. payload is lent or given.
 func (s *server) enqueue(h frame.Header, payload []byte) error {
-	if len(payload) < taskHeadLen || uint32(h.ID) >= maxRuns {
-		return fmt.Errorf("a run %#x of %d bytes", h.ID, len(payload))
+	if len(payload) < taskHeadLen {
+		return fmt.Errorf("a run of %d bytes", len(payload))
 	}
 	fn, _, attempt := parseTaskHead(payload)
 	if int(fn) >= len(s.comm.fns) {
@@ -49,12 +46,16 @@ func (s *server) enqueue(h frame.Header, payload []byte) error {
 		payload = slices.Clone(payload)
 	}
 	t := &running{comm: s.comm, id: h.ID, src: h.Src, fn: fn, attempt: attempt, args: payload[taskHeadLen:]}
+	i := int(uint32(h.ID))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for int(uint32(h.ID)) >= len(s.runs) {
+	if i > 2*len(s.runs)+maxGap {
+		return fmt.Errorf("a run %#x after %d", h.ID, len(s.runs))
+	}
+	for i >= len(s.runs) {
 		s.runs = append(s.runs, nil)
 	}
-	s.runs[uint32(h.ID)] = t
+	s.runs[i] = t
 	s.queue = append(s.queue, t)
 	s.wake()
 	return nil

@@ -54,3 +54,7 @@ func (t *table[T]) all(yield func(T) bool) {
 		}
 	}
 }
+
+// maxGap is how far ids that come over a link may be ahead of those before them: tables give indices in order, but large
+// payloads are overtaken.
+const maxGap = 1 << 16

@@ -1,0 +1,238 @@
+package comm
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io/fs"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pprun/pprun/comm/frame"
+	"github.com/pprun/pprun/comm/place"
+)
+
+func TestHeads(t *testing.T) {
+	b := make([]byte, 8)
+	putTaskHead(b, 1<<31+5, flagNested, 3)
+	if fn, flags, attempt := parseTaskHead(b); fn != 1<<31+5 || flags != flagNested || attempt != 3 {
+		t.Errorf("task head: %d %d %d", fn, flags, attempt)
+	}
+	putResultHead(b, statusPanic, 90*24*time.Hour+7)
+	if s, ran := parseResultHead(b); s != statusPanic || ran != 90*24*time.Hour+7 {
+		t.Errorf("result head: %d %v", s, ran)
+	}
+}
+
+func TestTable(t *testing.T) {
+	var x table[string]
+	a, b := x.add("a"), x.add("b")
+	x.remove(a)
+	if _, ok := x.get(a); ok {
+		t.Error("a removed id is found")
+	}
+	c := x.add("c")
+	if v, ok := x.get(c); c == a || uint32(c) != uint32(a) || v != "c" || !ok {
+		t.Errorf("reused %#x after %#x: %q %v", c, a, v, ok)
+	}
+	if v, ok := x.get(b); v != "b" || !ok || x.len() != 2 {
+		t.Errorf("b: %q %v, %d", v, ok, x.len())
+	}
+	if _, ok := x.get(1 << 40); ok {
+		t.Error("an id that never was is found")
+	}
+}
+
+func TestHelloCheck(t *testing.T) {
+	good := func() hello { return hello{Protocol: protocol, Job: "j", Ranks: []helloRank{{1, 0, 2}, {3, 0, 0}}} }
+	for _, c := range []struct {
+		change func(*hello)
+		want   string
+	}{
+		{func(h *hello) {}, ""},
+		{func(h *hello) { h.Protocol = 9 }, "protocol 9, the hub speaks 1"},
+		{func(h *hello) { h.Job = "k" }, `it is of job "k", this is job "j"`},
+		{func(h *hello) { h.Ranks = nil }, "it names no rank"},
+		{func(h *hello) { h.Ranks[0].Rank = 0 }, "it claims rank 0"},
+		{func(h *hello) { h.Ranks[0].Rank = -1 }, "it claims rank -1"},
+		{func(h *hello) { h.Ranks[0].Rank = 4 }, "it claims rank 4 of 4"},
+		{func(h *hello) { h.Ranks[0].Rank = 3 }, "it claims rank 3"},
+		{func(h *hello) { h.Ranks[0].Rank = 2 }, "it claims rank 2, which its certificate does not name"},
+		{func(h *hello) { h.Ranks[1].Incarnation = 1 }, "it is incarnation 1 of rank 3"},
+		{func(h *hello) { h.Ranks[1].Slots = -1 }, "it claims -1 slots"},
+	} {
+		h := good()
+		c.change(&h)
+		err := h.check("j", 4, func(rank int) bool { return rank != 2 })
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("got %v, want %q", err, c.want)
+		}
+	}
+}
+
+func TestDifference(t *testing.T) {
+	a := signature{"a", "int", "int"}
+	for _, c := range []struct {
+		hub, rank []signature
+		want      string
+	}{
+		{[]signature{a}, []signature{a}, ""},
+		{[]signature{a}, nil, `it does not register "a"`},
+		{nil, []signature{a}, `it registers "a", which rank 0 does not`},
+		{[]signature{a}, []signature{{"a", "string", "int"}}, `its "a" takes string, that of rank 0 takes int`},
+		{[]signature{a}, []signature{{"a", "int", "{}"}}, `its "a" returns {}, that of rank 0 returns int`},
+	} {
+		if got := difference(c.hub, c.rank); got != c.want {
+			t.Errorf("%v and %v: %q, want %q", c.hub, c.rank, got, c.want)
+		}
+		if same := bytes.Equal(fingerprint(c.hub), fingerprint(c.rank)); same != (c.want == "") {
+			t.Errorf("%v and %v have the same fingerprint: %v", c.hub, c.rank, same)
+		}
+	}
+}
+
+func TestParseProof(t *testing.T) {
+	for _, c := range []struct {
+		uri  string
+		want proof
+		ok   bool
+	}{
+		{"pprun://job/x/hub", proof{job: "x", hub: true}, true},
+		{"pprun://job/x/node/3/ranks/0-3,8", proof{job: "x", ranks: [][2]int{{0, 3}, {8, 8}}}, true},
+		{"pprun://job/x/node/3/ranks/", proof{}, false},
+		{"pprun://job/x/node/3/ranks/3-1", proof{}, false},
+		{"pprun://job/x/node/3/ranks/1,-", proof{}, false},
+		{"pprun://job/x/node/3/ranks/99999999999", proof{}, false},
+		{"pprun://job//hub", proof{}, false},
+		{"https://job/x/hub", proof{}, false},
+		{"", proof{}, false},
+	} {
+		p, err := parseProof(c.uri)
+		if (err == nil) != c.ok || c.ok && !reflect.DeepEqual(p, c.want) {
+			t.Errorf("%q: %+v, %v", c.uri, p, err)
+		}
+	}
+	p := proof{ranks: [][2]int{{0, 3}, {8, 8}}}
+	for rank, want := range map[int]bool{0: true, 3: true, 4: false, 8: true, 9: false, -1: false} {
+		if p.holds(rank) != want {
+			t.Errorf("0-3,8 holds %d: %v", rank, !want)
+		}
+	}
+}
+
+func TestErrorTrip(t *testing.T) {
+	err, stack := decodeError(encodeError(&fs.PathError{Op: "open", Path: "x", Err: fs.ErrNotExist}, []byte("stack")))
+	if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) || err.Error() != "open x: file does not exist" || string(stack) != "stack" {
+		t.Errorf("got %v, %q", err, stack)
+	}
+	if err, _ := decodeError([]byte{0xff}); err == nil || !strings.Contains(err.Error(), "cannot be decoded") {
+		t.Errorf("of nonsense: %v", err)
+	}
+	if err, _ := decodeError(encodeError(rude{}, nil)); !strings.Contains(err.Error(), "comm.rude whose Error method panics: no") {
+		t.Errorf("of a rude error: %v", err)
+	}
+}
+
+type rude struct{}
+
+func (rude) Error() string { panic("no") }
+
+func TestAssembler(t *testing.T) {
+	var a assembler
+	h := frame.Header{Kind: kindMessage, Src: 1, ID: 7, Flags: frame.More}
+	other := frame.Header{Kind: kindMessage, Src: 2, ID: 7}
+	if _, ok, err := a.add(h, []byte("ab")); ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if b, ok, err := a.add(other, []byte("x")); !ok || string(b) != "x" || err != nil {
+		t.Fatal(b, ok, err)
+	}
+	h.Flags = 0
+	if b, ok, err := a.add(h, []byte("c")); !ok || string(b) != "abc" || err != nil {
+		t.Fatal(b, ok, err)
+	}
+	if len(a.parts) != 0 {
+		t.Error("parts are left")
+	}
+}
+
+// sink is a port that keeps nothing.
+type sink struct{}
+
+func (sink) send(frame.Header, []byte) {}
+func (sink) flush()                    {}
+func (sink) nudge()                    {}
+
+// frames cuts fuzz input into frames: kind, src, dst, id (index and use), flags, length, payload.
+func frames(b []byte, f func(frame.Header, []byte)) {
+	for len(b) >= 8 {
+		n := min(int(b[7])%40, len(b)-8)
+		h := frame.Header{
+			Kind: frame.Kind(b[0] % 20), Src: uint32(b[1] % 4), Dst: uint32(int8(b[2])), Flags: b[6] & frame.More,
+			ID: uint64(b[3]) | uint64(b[4])<<32 | uint64(b[5])<<16,
+		}
+		f(h, b[8:8+n])
+		b = b[8+n:]
+	}
+}
+
+func seed(f *testing.F) {
+	task := append([]byte{byte(kindSubmit), 1, 0xff, 0, 0, 0, 0, 16}, make([]byte, 16)...)
+	result := append([]byte{byte(kindResult), 0, 0, 0, 0, 0, 0, 8}, make([]byte, 8)...)
+	f.Add(append(append(task, result...), task...))
+	f.Add(append(task, byte(kindCancel), 1, 0, 0, 0, 0, 0, 0))
+	f.Add([]byte{byte(kindBye), 1, 0, 0, 0, 0, 0, 0, byte(kindAbort), 2, 0, 0, 0, 0, 0, 0})
+}
+
+// FuzzHub lets ranks say anything to the hub: it must not panic.
+func FuzzHub(f *testing.F) {
+	seed(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h := newHub([]int{1, 1, 2, 0}, 2, func(int) string { return "n" })
+		for _, m := range h.members {
+			m.port = sink{}
+		}
+		h.open()
+		gone := make(map[uint32]bool)
+		frames(b, func(f frame.Header, payload []byte) {
+			if gone[f.Src] {
+				return
+			}
+			var err error
+			if relayed(f.Kind) {
+				_, err = h.relay(f, payload)
+			} else {
+				err = h.receive(h.members[f.Src], f, payload)
+			}
+			gone[f.Src] = err != nil
+		})
+		for _, m := range h.members {
+			if m.runs.len() < m.yielded || m.bytes < 0 || m.ahead < 0 || h.levels[m.level][m.at] != m || m.level != m.measure() {
+				t.Fatalf("rank %d: %d runs, %d yielded, %d bytes, %v ahead, level %d", m.rank, m.runs.len(), m.yielded, m.bytes, m.ahead, m.level)
+			}
+		}
+	})
+}
+
+// FuzzRank lets the hub say anything to a rank: it must not panic.
+func FuzzRank(f *testing.F) {
+	seed(f)
+	run := append([]byte{byte(kindRun), 1, 0, 0, 0, 0, 0, 16}, make([]byte, 16)...)
+	f.Add(append(run, byte(kindCancel), 0, 0, 0, 0, 0, 0, 0))
+	fn := &function{name: "f"}
+	fn.arg = must(newCodec(reflect.TypeFor[int]()))
+	fn.res = fn.arg
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c := newComm(place.Place{Size: 4, Nodes: []string{"a"}, NodeOf: make([]int, 4), Slots: []int{1, 1, 1, 1}}, newSettings(nil), []*function{fn})
+		c.up = sink{}
+		c.server.closed = true // nothing runs
+		for range 3 {
+			k := &call{comm: c, fn: fn}
+			c.submit(t.Context(), k, binary.LittleEndian.AppendUint64(k.small[:taskHeadLen], 7), anyRank)
+		}
+		frames(b, func(f frame.Header, payload []byte) { c.receive(f, payload) })
+		c.fail(ErrClosed)
+	})
+}
