@@ -29,7 +29,7 @@ func (a *agent) execute(path string) error {
 		return err
 	}
 	ended := make(chan ending, 1)
-	a.reaper.expect(pid, func(e ending) { ended <- e })
+	a.reaper.expect(pid, watcher{ended: func(e ending) { ended <- e }})
 	if e := <-ended; e.status != 0 {
 		return fmt.Errorf("exit status %d", e.status.ExitStatus())
 	}

@@ -31,6 +31,17 @@ func (c *Conn) Send(h frame.Header, payload []byte) error {
 	return frame.Write(c.rwc, h, payload)
 }
 
+// SendHeaded sends b as a frame with one write, which on a pipe to ssh makes one packet of it. b begins with HeaderLen
+// bytes of room for the header.
+func (c *Conn) SendHeaded(h frame.Header, b []byte) error {
+	h.Len = uint32(len(b) - frame.HeaderLen)
+	frame.Put(b, h)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, err := c.rwc.Write(b)
+	return err
+}
+
 // SendValue sends v in CBOR.
 func (c *Conn) SendValue(h frame.Header, v any) error {
 	b, err := cbor.Marshal(v)

@@ -60,6 +60,8 @@ func (g *guard) start() {
 		return
 	}
 	defer null.Close()
+	n, _ := syscall.Write(w, g.lines[:min(len(g.lines), 4<<10)]) // before its birth, as far as surely fits: the agent may end any time
+	g.lines = g.lines[max(n, 0):]
 	defer g.reaper.starting()()
 	pid, err := syscall.ForkExec(selfPath, []string{"pprun", "guard"}, &syscall.ProcAttr{
 		Dir: "/", Sys: &syscall.SysProcAttr{Setsid: true},
@@ -72,7 +74,7 @@ func (g *guard) start() {
 		return
 	}
 	g.proc, g.pipe = pid, os.NewFile(uintptr(w), "guard")
-	g.reaper.expect(pid, func(ending) { close(g.gone) })
+	g.reaper.expect(pid, watcher{ended: func(ending) { close(g.gone) }})
 	g.pipe.Write(g.lines)
 }
 

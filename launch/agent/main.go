@@ -41,6 +41,9 @@ func Main(args []string) int {
 		raiseFileLimit()
 		err = Serve(untilTerm(), rwc, cfg)
 	}
+	if err == errNoJob {
+		return 125
+	}
 	if err != nil {
 		host, _ := os.Hostname()
 		fmt.Fprintf(os.Stderr, "pprun: agent on %s: %v\n", host, err)

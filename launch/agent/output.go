@@ -21,7 +21,8 @@ const (
 	tailLen     = 4 << 10
 )
 
-var outputBuffers = sync.Pool{New: func() any { b := make([]byte, ChunkLen); return &b }}
+// outputBuffers have room for a frame with its header.
+var outputBuffers = sync.Pool{New: func() any { b := make([]byte, frame.HeaderLen+ChunkLen); return &b }}
 
 // stream carries one standard stream of one rank to the launcher: whole lines, many to a frame.
 type stream struct {
@@ -43,17 +44,23 @@ func (s *stream) relay() {
 	if err != nil {
 		return
 	}
-	var late int // bytes read after the time that is left to background children
+	var late int       // bytes read after the time that is left to background children
+	var last time.Time // of a read of few bytes
 	for {
 		over := s.setDeadline()
 		buf, n, err := s.read(raw)
 		if n > 0 {
-			s.emit((*buf)[:len(s.rest)+n])
+			s.emit((*buf)[:frame.HeaderLen+len(s.rest)+n])
 			if over {
 				late += n
 			}
-			if n < gatherBelow && err == nil && s.exited.Load() == 0 {
-				time.Sleep(gather)
+			if n < gatherBelow && s.exited.Load() == 0 {
+				if now := time.Now(); now.Sub(last) > 2*gather {
+					last = now
+				} else {
+					time.Sleep(gather)
+					last = time.Now()
+				}
 			}
 		}
 		if buf != nil {
@@ -99,13 +106,14 @@ func (s *stream) setDeadline() (over bool) {
 	}
 }
 
-// read waits for n further bytes and returns them in a buffer, behind a copy of s.rest. A stream that says nothing holds
-// no buffer.
+// read waits for n further bytes and returns them in a buffer, behind room for a header and a copy of s.rest. A stream
+// that says nothing holds no buffer.
 func (s *stream) read(raw syscall.RawConn) (buf *[]byte, n int, err error) {
 	var readErr error
 	err = raw.Read(func(fd uintptr) bool {
 		buf = outputBuffers.Get().(*[]byte)
-		b := (*buf)[copy(*buf, s.rest):]
+		b := (*buf)[frame.HeaderLen:]
+		b = b[copy(b, s.rest):]
 		for {
 			n, readErr = syscall.Read(int(fd), b)
 			if readErr != syscall.EINTR {
@@ -132,35 +140,41 @@ func (s *stream) read(raw syscall.RawConn) (buf *[]byte, n int, err error) {
 
 var errEnd = errors.New("end of stream")
 
-// emit sends the whole lines of b and keeps the rest. b begins with s.rest.
+// emit sends the whole lines of b and keeps the rest. b begins with room for a header and s.rest.
 func (s *stream) emit(b []byte) {
-	i := len(s.rest) + bytes.LastIndexByte(b[len(s.rest):], '\n') + 1
-	if i > len(s.rest) {
-		s.send(b[:i], 0)
-	} else if i = 0; len(b) == ChunkLen {
+	old := frame.HeaderLen + len(s.rest)
+	end := old + bytes.LastIndexByte(b[old:], '\n') + 1
+	switch {
+	case end > old:
+		s.send(b[:end], 0)
+	case len(b) == frame.HeaderLen+ChunkLen:
+		end = len(b)
 		s.send(b, frame.More)
-		i = len(b)
+	default:
+		end = frame.HeaderLen
 	}
-	s.rest = append(s.rest[:0], b[i:]...)
+	s.rest = append(s.rest[:0], b[end:]...)
 }
 
 // flush sends a begun line.
 func (s *stream) flush() {
 	if len(s.rest) > 0 {
-		s.send(s.rest, frame.More)
+		s.send(append(make([]byte, frame.HeaderLen, frame.HeaderLen+len(s.rest)), s.rest...), frame.More)
 		s.rest = s.rest[:0]
 	}
 }
 
-// send waits for credit. When the launcher is lost the bytes are dropped, and the rank does not block.
+// send waits for credit for what b holds behind the room for a header. When the launcher is lost the bytes are dropped,
+// and the rank does not block.
 func (s *stream) send(b []byte, flags uint8) {
+	payload := b[frame.HeaderLen:]
 	if s.keep {
-		s.tail = append(s.tail, b[max(0, len(b)-tailLen):]...)
+		s.tail = append(s.tail, payload[max(0, len(payload)-tailLen):]...)
 		s.tail = append(s.tail[:0], s.tail[max(0, len(s.tail)-tailLen):]...)
 	}
-	if s.credit.take(int64(len(b))) {
+	if s.credit.take(int64(len(payload))) {
 		h := s.head
 		h.Flags = flags
-		s.conn.Send(h, b)
+		s.conn.SendHeaded(h, b)
 	}
 }

@@ -109,9 +109,12 @@ func (a *agent) watch(r *rank, ours [3]int) {
 	r.err.keep = true
 	streams.Go(r.out.relay)
 	streams.Go(r.err.relay)
-	a.reaper.expect(int(r.pid.Load()), func(e ending) {
-		r.end, r.wall = e, time.Since(r.begun)
-		close(r.ended)
+	a.reaper.expect(int(r.pid.Load()), watcher{
+		ended: func(e ending) {
+			r.end, r.wall = e, time.Since(r.begun)
+			close(r.ended)
+		},
+		stopped: func(s syscall.Signal) { a.noteStopped(r, s) },
 	})
 	a.work.Go(func() {
 		<-r.ended

@@ -13,17 +13,22 @@ type ending struct {
 
 // reaper waits for every child of this process, adopted ones too, with one thread for all.
 type reaper struct {
-	stopped func(pid int, s syscall.Signal)
-	wake    chan struct{} // a child was born
+	wake chan struct{} // a child was born
 
 	mu       sync.Mutex
-	children map[int]func(ending) // by pid, those that somebody waits for
-	births   int                  // calls of starting not yet done
-	early    map[int]ending       // ended before expect was called; nil while nobody is being started
+	children map[int]watcher // by pid, those that somebody waits for
+	births   int             // calls of starting not yet done
+	early    map[int]ending  // ended before expect was called; nil while nobody is being started
 }
 
-func newReaper(stopped func(pid int, s syscall.Signal)) *reaper {
-	r := &reaper{stopped: stopped, wake: make(chan struct{}, 1), children: map[int]func(ending){}}
+// watcher hears of one child. Neither function may block for long; stopped may be nil.
+type watcher struct {
+	ended   func(ending)
+	stopped func(syscall.Signal)
+}
+
+func newReaper() *reaper {
+	r := &reaper{wake: make(chan struct{}, 1), children: map[int]watcher{}}
 	go r.run() // for the life of the process, as Serve says
 	return r
 }
@@ -38,7 +43,12 @@ func (r *reaper) run() {
 		case err != nil: // no child at all
 			<-r.wake
 		case e.status.Stopped():
-			r.stopped(pid, e.status.StopSignal())
+			r.mu.Lock()
+			stopped := r.children[pid].stopped
+			r.mu.Unlock()
+			if stopped != nil {
+				stopped(e.status.StopSignal())
+			}
 		default:
 			r.ended(pid, e)
 		}
@@ -47,14 +57,14 @@ func (r *reaper) run() {
 
 func (r *reaper) ended(pid int, e ending) {
 	r.mu.Lock()
-	f := r.children[pid]
+	ended := r.children[pid].ended
 	delete(r.children, pid)
-	if f == nil && r.early != nil {
+	if ended == nil && r.early != nil {
 		r.early[pid] = e
 	}
 	r.mu.Unlock()
-	if f != nil {
-		f(e)
+	if ended != nil {
+		ended(e)
 	}
 }
 
@@ -74,18 +84,18 @@ func (r *reaper) starting() (done func()) {
 	}
 }
 
-// expect calls f, which must not block, when the child has ended; at once if it already has.
-func (r *reaper) expect(pid int, f func(ending)) {
+// expect makes w hear of the child; at once if it has already ended.
+func (r *reaper) expect(pid int, w watcher) {
 	r.mu.Lock()
 	e, over := r.early[pid]
 	if over {
 		delete(r.early, pid)
 	} else {
-		r.children[pid] = f
+		r.children[pid] = w
 	}
 	r.mu.Unlock()
 	if over {
-		f(e)
+		w.ended(e)
 	}
 	select {
 	case r.wake <- struct{}{}:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -49,9 +50,9 @@ type agent struct {
 	seating seating
 	oom     *oomCounter
 
-	started  chan struct{} // closed when Started or a Failure has been sent
-	starting bool          // a start has come
-	ranks    map[int]*rank // filled when a start comes, read-only from then on
+	leaving bool          // the launcher has said bye
+	started chan struct{} // closed when Started or a Failure has been sent
+	ranks   map[int]*rank // filled when a start comes, read-only from then on
 }
 
 // Serve is the agent: it answers the launcher at the other end of rwc, which it closes in the end. It returns nil after a
@@ -65,7 +66,7 @@ func Serve(ctx context.Context, rwc io.ReadWriteCloser, cfg Config) error {
 		credit: newWindow(OutputWindow), started: make(chan struct{}),
 	}
 	a.life, a.die = context.WithCancel(context.Background())
-	a.reaper = newReaper(a.noteStopped)
+	a.reaper = newReaper()
 	a.ender = newEnder(a)
 	adoptOrphans()
 	defer context.AfterFunc(ctx, func() { a.lost(context.Cause(ctx)) })()
@@ -78,15 +79,28 @@ func Serve(ctx context.Context, rwc io.ReadWriteCloser, cfg Config) error {
 		a.lost(err)
 		err = a.cause
 	}
+	var last sync.WaitGroup
+	if err == nil { // the launcher may still hasten the end, or be lost
+		a.leaving = true
+		last.Go(func() {
+			if err := a.read(); err != nil {
+				a.lost(err)
+			}
+		})
+	}
 	a.finish(err != nil)
-	close(stop)
 	if err == nil {
 		err = a.conn.Send(frame.Header{Kind: KindDone}, nil)
 	}
+	close(stop)
 	a.conn.Close()
+	last.Wait()
 	clock.Wait()
 	return err
 }
+
+// errNoJob is returned by Serve when the launcher has gone before it started anything: it will have said why itself.
+var errNoJob = errors.New("the launcher is gone")
 
 // lost ends the conversation: whoever reads, sends or waits for credit returns.
 func (a *agent) lost(cause error) {
@@ -144,12 +158,18 @@ func (a *agent) beat(stop <-chan struct{}) {
 	}
 }
 
+// afterBye are the kinds that still make sense when the launcher has said bye.
+var afterBye = []frame.Kind{KindKill, KindSignal, KindSuspend, KindResume, KindOutputCredit, KindBeat}
+
 // read handles frames until bye.
 func (a *agent) read() error {
 	for {
 		h, payload, err := a.conn.Next()
+		if err == io.EOF && a.ranks == nil {
+			return errNoJob
+		}
 		if err == io.EOF {
-			return errors.New("the launcher is gone")
+			return errors.New("the launcher is gone: its ranks here are ended")
 		}
 		if err != nil {
 			return fmt.Errorf("connection to the launcher: %w", err)
@@ -157,6 +177,9 @@ func (a *agent) read() error {
 		a.heard.Store(0)
 		if h.Kind == KindBye {
 			return nil
+		}
+		if a.leaving && !slices.Contains(afterBye, h.Kind) {
+			return fmt.Errorf("frame of kind %d after bye", h.Kind)
 		}
 		if (h.Kind == KindHello) == (a.hello.Version != 0) && h.Kind != KindBeat {
 			return fmt.Errorf("frame of kind %d where hello belongs", h.Kind)
@@ -210,9 +233,14 @@ func (a *agent) send(h frame.Header, v any) {
 	a.conn.SendValue(h, v)
 }
 
-func (a *agent) fail(f *Failure) { a.send(frame.Header{Kind: KindFailure}, f) }
+// fail tells the launcher that it does not get what it asked for.
+func (a *agent) fail(f *Failure) {
+	f.Text = f.Text[:min(len(f.Text), limits[KindNote])]
+	a.send(frame.Header{Kind: KindFailure}, f)
+}
 
 // note tells the user something in one line.
 func (a *agent) note(format string, args ...any) {
-	a.conn.Send(frame.Header{Kind: KindNote}, fmt.Appendf(nil, format, args...))
+	b := fmt.Appendf(nil, format, args...)
+	a.conn.Send(frame.Header{Kind: KindNote}, b[:min(len(b), limits[KindNote])])
 }
