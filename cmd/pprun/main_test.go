@@ -1,0 +1,57 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/pprun/pprun/launch/agent"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain lets the test binary be pprun, and pprun's processes on nodes.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && (os.Args[1] == "agent" || os.Args[1] == "guard") {
+		os.Exit(agent.Main(os.Args[1:]))
+	}
+	if os.Getenv("PPRUN_TEST_MAIN") != "" { // how tests outside of scripts start pprun
+		os.Unsetenv("PPRUN_TEST_MAIN")
+		main()
+	}
+	testscript.Main(m, map[string]func(){"pprun": main})
+}
+
+// exits runs a command that has to end with a status: exits 7 pprun ...
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits STATUS command [args...]")
+	}
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if want := args[0]; strconv.Itoa(got) != want {
+		ts.Fatalf("exit status %d, want %s", got, want)
+	}
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			// Scripts have a home of their own; building should not begin with an empty cache for that.
+			if cache, err := os.UserCacheDir(); err == nil {
+				e.Setenv("GOCACHE", filepath.Join(cache, "go-build"))
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+	})
+}
