@@ -4,8 +4,8 @@
 //	go run ./cmd/pprun -n 3 ./scripts/bench/tasks
 //
 // Rank 0 only submits; the tasks run on ranks 1 and 2. The peer has two net/rpc servers over TCP on loopback, with 64
-// calls under way to each. At the end it measures the round trip of a no-op while two other slots are kept busy by tasks
-// of 10 ms.
+// calls under way to each. At the end it measures the round trip of a no-op while all other ranks but one run tasks of
+// 10 ms after one another.
 package main
 
 import (
@@ -14,6 +14,7 @@ import (
 	"iter"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/pprun/pprun/comm"
@@ -57,7 +58,7 @@ func run(ctx context.Context, c *comm.Comm) error {
 		return err
 	}
 	defer peers.stop()
-	fmt.Printf("no-op calls a second, %d ranks: tasks on ranks 1 and 2\n", c.Size())
+	fmt.Printf("no-op calls a second, %d ranks: tasks on ranks 1 to %d\n", c.Size(), c.Size()-1)
 	bench.Print(os.Stdout, "calls/s", bench.Compare(rounds, []bench.Entry{
 		{Name: "one by one", Shown: "noop.Call", Run: rate(few, func() error { return oneByOne(ctx) })},
 		{Name: "net/rpc one by one", Shown: "client.Call", Run: rate(few, func() error { return peers.oneByOne(few) })},
@@ -68,7 +69,7 @@ func run(ctx context.Context, c *comm.Comm) error {
 		{Name: "Map", Shown: "noop.Map", Run: rate(many, func() error { return throughMap(ctx) })},
 		{Name: "net/rpc", Shown: "client.Go, 64 under way to each of 2 servers", Run: rate(many/10, func() error { return peers.pipelined(many / 10) })},
 	}))
-	return besideBusySlots(ctx)
+	return besideBusySlots(ctx, c.Slots()-1)
 }
 
 // rate returns a measurement of n calls made by f, in calls a second.
@@ -119,8 +120,8 @@ func count(n int) iter.Seq[int] {
 	}
 }
 
-// besideBusySlots measures a no-op's round trip with idle slots, then with one slot kept busy all the time.
-func besideBusySlots(ctx context.Context) error {
+// besideBusySlots measures a no-op's round trip with idle slots, then with all of them but one kept busy.
+func besideBusySlots(ctx context.Context, spinners int) error {
 	trips := func() (time.Duration, time.Duration, error) {
 		took := make([]time.Duration, 500)
 		for i := range took {
@@ -138,17 +139,18 @@ func besideBusySlots(ctx context.Context) error {
 		return err
 	}
 	busy, stop := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for busy.Err() == nil {
-			spin.Call(busy, 10*time.Millisecond)
-		}
-	}()
+	var wait sync.WaitGroup
+	for range spinners {
+		wait.Go(func() {
+			for busy.Err() == nil {
+				spin.Call(busy, 10*time.Millisecond)
+			}
+		})
+	}
 	loaded, loaded99, err := trips()
 	stop()
-	<-done
-	fmt.Printf("\nround trip of a no-op: median %v p99 %v with idle slots, median %v p99 %v beside 10 ms tasks on the other rank\n",
-		idle, idle99, loaded, loaded99)
+	wait.Wait()
+	fmt.Printf("\nround trip of a no-op: median %v p99 %v with idle slots, median %v p99 %v beside 10 ms tasks on %d other slots\n",
+		idle, idle99, loaded, loaded99, spinners)
 	return err
 }
