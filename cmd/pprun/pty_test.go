@@ -1,0 +1,288 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// terminal is pprun on a terminal of its own, at which the test sits.
+type terminal struct {
+	t      *testing.T
+	master *os.File
+	cmd    *exec.Cmd
+	mu     sync.Mutex
+	output bytes.Buffer  // guarded by mu: what the terminal shows
+	ended  chan struct{} // closed when the terminal is
+}
+
+// atTerminal starts a program, by default pprun, as the leader of a terminal's session.
+func atTerminal(t *testing.T, args ...string) *terminal {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("no pseudo terminals here: %v", err)
+	}
+	fd := int(master.Fd())
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("no pseudo terminals here: %v", err)
+	}
+	defer tty.Close()
+	s := &terminal{t: t, master: master, ended: make(chan struct{})}
+	s.cmd = exec.Command(args[0], args[1:]...)
+	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = tty, tty, tty
+	s.cmd.Env = append(os.Environ(), "PPRUN_TEST_MAIN=1")
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(s.ended)
+		b := make([]byte, 4096)
+		for {
+			n, err := master.Read(b)
+			s.mu.Lock()
+			s.output.Write(b[:n])
+			s.mu.Unlock()
+			if err != nil {
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		s.cmd.Process.Kill()
+		s.cmd.Wait()
+		master.Close()
+		<-s.ended
+	})
+	return s
+}
+
+// pprun starts pprun at a terminal.
+func pprun(t *testing.T, args ...string) *terminal {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return atTerminal(t, append([]string{exe}, args...)...)
+}
+
+func (s *terminal) shown() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.output.String()
+}
+
+func (s *terminal) write(keys string) {
+	s.t.Helper()
+	if _, err := s.master.WriteString(keys); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// await waits until the terminal shows the pattern so many times, and returns its last group of each.
+func (s *terminal) await(pattern string, times int) []string {
+	s.t.Helper()
+	r := regexp.MustCompile(pattern)
+	var found []string
+	s.until(fmt.Sprintf("%q %d times", pattern, times), func() bool {
+		found = nil
+		for _, m := range r.FindAllStringSubmatch(s.shown(), -1) {
+			found = append(found, m[len(m)-1])
+		}
+		return len(found) >= times
+	})
+	return found
+}
+
+func (s *terminal) until(what string, is func() bool) {
+	s.t.Helper()
+	for end := time.Now().Add(20 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			s.t.Fatalf("still no %s; the terminal shows:\n%s", what, s.shown())
+		}
+	}
+}
+
+// exit waits for the end and checks the status.
+func (s *terminal) exit(want int) {
+	s.t.Helper()
+	done := make(chan struct{})
+	go func() { s.cmd.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		s.t.Fatalf("it does not end; the terminal shows:\n%s", s.shown())
+	}
+	if got := s.cmd.ProcessState.ExitCode(); got != want {
+		s.t.Errorf("exit status %d, want %d; the terminal shows:\n%s", got, want, s.shown())
+	}
+}
+
+// state is the letter by which ps calls what a process does; empty when there is none.
+func state(pid string) string {
+	b, err := os.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		return ""
+	}
+	after := string(b[bytes.LastIndexByte(b, ')')+1:])
+	return strings.Fields(after)[0]
+}
+
+// gone says whether none of the processes runs.
+func gone(pids []string) bool {
+	for _, p := range pids {
+		if s := state(p); s != "" && s != "Z" {
+			return false
+		}
+	}
+	return true
+}
+
+const (
+	ctrlC = "\x03"
+	ctrlD = "\x04"
+	ctrlZ = "\x1a"
+)
+
+func TestCtrlCLetsRanksEndInOrder(t *testing.T) {
+	s := pprun(t, "-q", "-n", "2", "sh", "-c", `trap 'echo tidy $PPRUN_RANK; exit 0' INT; echo pid=$$.; while :; do sleep 0.05; done`)
+	pids := s.await(`pid=(\d+)\.`, 2)
+	s.write(ctrlC)
+	s.await(`tidy \d`, 2)
+	s.await(`pprun: ended by SIGINT`, 1)
+	s.exit(130)
+	if !gone(pids) {
+		t.Error("ranks are left")
+	}
+}
+
+func TestCtrlCTwiceKillsAtOnce(t *testing.T) {
+	s := pprun(t, "-q", "--grace", "10m", "-n", "2", "sh", "-c", `trap 'echo no.' INT; trap '' TERM; echo pid=$$.; while :; do sleep 0.05; done`)
+	pids := s.await(`pid=(\d+)\.`, 2)
+	s.write(ctrlC)
+	s.await(`no\.`, 2)
+	s.write(ctrlC)
+	s.exit(130)
+	if !gone(pids) {
+		t.Error("ranks are left")
+	}
+}
+
+func TestCtrlZStopsAllAndContinues(t *testing.T) {
+	s := pprun(t, "-q", "-n", "2", "sh", "-c", `echo pid=$$.; while :; do echo tick; sleep 0.05; done`)
+	pids := s.await(`pid=(\d+)\.`, 2)
+	launcher := strconv.Itoa(s.cmd.Process.Pid)
+	all := append([]string{launcher}, pids...)
+	for range 3 {
+		s.write(ctrlZ)
+		for _, p := range all {
+			s.until("stop of "+p, func() bool { return state(p) == "T" })
+		}
+		ticks := strings.Count(s.shown(), "tick")
+		s.cmd.Process.Signal(syscall.SIGCONT)
+		s.await("tick", ticks+3)
+		for _, p := range all {
+			s.until("going on of "+p, func() bool { return state(p) != "T" })
+		}
+	}
+	s.write(ctrlC)
+	s.exit(130)
+}
+
+func TestTerminalReachesRank0(t *testing.T) {
+	s := pprun(t, "-n", "2", "sh", "-c", `if [ $PPRUN_RANK = 0 ]; then test -t 0 && echo terminal; read x; echo "got $x"; else wc -c; fi`)
+	s.await(`2 ranks on 1 node \(.*:2\), up in`, 1)
+	s.await("terminal", 1)
+	s.write("hello\n")
+	s.await("got hello", 1)
+	s.exit(0)
+}
+
+func TestForwardedTerminalEnds(t *testing.T) {
+	s := pprun(t, "-q", "-n", "2", "--stdin", "all", "sh", "-c", `while read x; do echo "$PPRUN_RANK has $x"; done; echo end`)
+	s.write("one\n")
+	s.await(`\d has one`, 2)
+	s.write(ctrlD)
+	s.await("end", 2)
+	s.exit(0)
+}
+
+// In the background a terminal's input belongs to somebody else.
+func TestBackgroundReadsNoTerminal(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := atTerminal(t, "sh", "-c", `set -m; "$0" -n 1 cat & wait $!; echo "status $?"`, exe)
+	s.await("status 0", 1)
+	s.exit(0)
+}
+
+func TestSignals(t *testing.T) {
+	for _, c := range []struct {
+		send   syscall.Signal
+		script string
+		show   string
+		status int
+	}{
+		{syscall.SIGTERM, `echo ready; while :; do sleep 0.05; done`, `ended by SIGTERM: 1 rank ended`, 143},
+		{syscall.SIGHUP, `trap 'exit 3' HUP; echo ready; while :; do sleep 0.05; done`, `ended by SIGHUP`, 129},
+		{syscall.SIGUSR1, `trap 'echo usr1; exit 0' USR1; echo ready; while :; do sleep 0.05; done`, `usr1`, 0},
+		{syscall.SIGQUIT, `trap 'echo quit; exit 5' QUIT; echo ready; while :; do sleep 0.05; done`, `exit status 5`, 5},
+	} {
+		t.Run(unix.SignalName(c.send), func(t *testing.T) {
+			s := pprun(t, "-q", "-n", "1", "sh", "-c", c.script)
+			s.await("ready", 1)
+			s.cmd.Process.Signal(c.send)
+			s.exit(c.status)
+			s.await(c.show, 1)
+		})
+	}
+}
+
+// Whoever is killed, nothing of the job is left.
+func TestKillLeavesNothing(t *testing.T) {
+	for _, c := range []struct {
+		name, victim string
+		status       int
+		show         string
+	}{
+		{"launcher", `$(ps -o ppid= -p $PPID)`, -1, ""},
+		{"agent", `$PPID`, 125, `lost \S+: .*: job aborted`},
+		{"rank", `$$`, 137, `rank 0 on \S+ \(pid \d+\): killed by signal 9 \(SIGKILL\): job aborted`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			script := `echo pid=$$.; sh -c 'echo pid=$$.; sleep 100' & read go; [ $PPRUN_RANK = 0 ] && kill -9 ` + c.victim + `; wait; sleep 100`
+			s := pprun(t, "-q", "-n", "2", "--stdin", "all", "sh", "-c", script)
+			pids := s.await(`pid=(\d+)\.`, 4)
+			s.write("go\n")
+			s.exit(c.status)
+			if c.show != "" {
+				s.await(c.show, 1)
+			}
+			s.until("end of all ranks", func() bool { return gone(pids) })
+		})
+	}
+}
