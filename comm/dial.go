@@ -120,13 +120,13 @@ func connect(ctx context.Context, a place.Address, p *place.Place) (net.Conn, er
 			conn.Close()
 			return nil, err
 		}
-		return conn, nil
+		return poll(conn, neighbours(p)), nil
 	}
 	if p.Client == nil {
 		conn.Close()
 		return nil, &refusal{"this rank has no certificate for a hub on the network"}
 	}
-	secure, err := clientTLS(conn, p.Client, p.Job)
+	secure, err := clientTLS(poll(conn, neighbours(p)), p.Client, p.Job)
 	if err == nil {
 		err = secure.HandshakeContext(ctx)
 	}
@@ -194,4 +194,15 @@ func (c *Comm) differ(conn net.Conn, payload []byte, mine []signature) error {
 func temporary(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.EAGAIN)
+}
+
+// neighbours counts the ranks of the job on this rank's machine.
+func neighbours(p *place.Place) int {
+	n := 0
+	for _, node := range p.NodeOf {
+		if node == p.NodeOf[p.Rank] {
+			n++
+		}
+	}
+	return n
 }

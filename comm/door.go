@@ -161,12 +161,12 @@ func (d *door) authenticate(conn net.Conn, encrypted bool) error {
 		if uid != selfUID {
 			return fmt.Errorf("it runs as uid %d, this process as %d", uid, selfUID)
 		}
-		return d.greet(conn, func(int) bool { return true })
+		return d.greet(poll(conn, neighbours(d.place)), func(int) bool { return true })
 	}
 	if d.place.Server == nil {
 		return errors.New("the hub has no certificate")
 	}
-	secure, proof, err := serverTLS(conn, d.place.Server, d.place.Job)
+	secure, proof, err := serverTLS(poll(conn, neighbours(d.place)), d.place.Server, d.place.Job)
 	if err != nil {
 		return err
 	}
