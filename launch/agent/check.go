@@ -195,7 +195,8 @@ func (a *agent) noFormat(p *plan) string {
 	if err != nil {
 		return "has no #! line and is no program of this system"
 	}
-	return fmt.Sprintf("is a program for %s %s, the node is %s/%s", e.OSABI, e.Machine, runtime.GOOS, runtime.GOARCH)
+	machine := strings.ToLower(strings.TrimPrefix(e.Machine.String(), "EM_"))
+	return fmt.Sprintf("is a program for %s machines, the node is %s/%s", machine, runtime.GOOS, runtime.GOARCH)
 }
 
 // badArguments names what the system refuses among arguments and environment.
