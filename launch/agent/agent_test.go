@@ -76,11 +76,9 @@ func launchAgent(t testing.TB, env ...string) *launcher {
 	}
 	theirs := os.NewFile(uintptr(fds[1]), "theirs")
 	defer theirs.Close()
-	cmd := exec.Command(os.Args[0], "agent", "--fd", "3")
+	cmd := agentCommand(env, "--fd", "3")
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Stdin = os.Stdin
-	cmd.Env = append(append(os.Environ(), "XDG_RUNTIME_DIR=", "TMPDIR=/tmp", "GORACE=atexit_sleep_ms=0"), env...)
-	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -90,6 +88,43 @@ func launchAgent(t testing.TB, env ...string) *launcher {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newLauncher(t, cmd, c)
+}
+
+// launchRemoteAgent starts an agent that speaks over pipes, as ssh would.
+func launchRemoteAgent(t testing.TB, env ...string) *launcher {
+	cmd := agentCommand(env)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return newLauncher(t, cmd, &pipes{out, in})
+}
+
+// pipes is a stream made of two.
+type pipes struct {
+	io.ReadCloser
+	w io.WriteCloser
+}
+
+func (p *pipes) Write(b []byte) (int, error) { return p.w.Write(b) }
+func (p *pipes) Close() error                { return errors.Join(p.w.Close(), p.ReadCloser.Close()) }
+
+func agentCommand(env []string, args ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], append([]string{"agent"}, args...)...)
+	cmd.Env = append(append(os.Environ(), "XDG_RUNTIME_DIR=", "TMPDIR=/tmp", "GORACE=atexit_sleep_ms=0"), env...)
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+func newLauncher(t testing.TB, cmd *exec.Cmd, c io.ReadWriteCloser) *launcher {
 	jobs.Lock()
 	lastJob++
 	job := testJob + strconv.Itoa(10+lastJob%90)
@@ -139,7 +174,7 @@ func (l *launcher) read() {
 		h, payload, err := l.conn.Next()
 		l.mu.Lock()
 		if err != nil {
-			if err != io.EOF && !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.ECONNRESET) {
+			if err != io.EOF && !errors.Is(err, net.ErrClosed) && !errors.Is(err, os.ErrClosed) && !errors.Is(err, syscall.ECONNRESET) {
 				l.notes = append(l.notes, "read: "+err.Error())
 			}
 			l.frames = append(l.frames, frame.Header{})

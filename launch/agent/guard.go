@@ -20,7 +20,8 @@ const guardDelay = 50 * time.Millisecond
 // guard is the agent's end of the process that cleans up should the agent be killed. It is told what there will be to
 // clean by lines on a pipe, whose end without a bye is the agent's.
 //
-//	session PID    a session to kill
+//	session PID    a session to kill, and its leader
+//	ended PID      the leader has ended: a process of that number is a stranger now, and so is its session
 //	remove PATH    a directory or a file to delete
 //	bye            the agent has cleaned up itself
 type guard struct {
@@ -100,6 +101,9 @@ func (g *guard) watch(pids []int) {
 	g.tell(b.String())
 }
 
+// ended tells that a rank has ended.
+func (g *guard) ended(pid int64) { g.tell(fmt.Sprintf("ended %d\n", pid)) }
+
 // remove tells of a directory or a file.
 func (g *guard) remove(path string) { g.tell("remove " + path + "\n") }
 
@@ -137,13 +141,13 @@ func (g *guard) dismiss() {
 // guardMain is the guard's process.
 func guardMain() int {
 	untilTerm() // a guard ends with its agent, not with a terminal
-	var sessions []int
+	sessions := map[int]bool{} // by leader: whether it has ended
 	var paths []string
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		switch what, arg, _ := strings.Cut(lines.Text(), " "); what {
-		case "session":
+		case "session", "ended":
 			if pid, err := strconv.Atoi(arg); err == nil && pid > 1 {
-				sessions = append(sessions, pid)
+				sessions[pid] = what == "ended" || sessions[pid]
 			}
 		case "remove":
 			paths = append(paths, arg)

@@ -111,15 +111,21 @@ func signalName(s syscall.Signal) string {
 	return "signal " + strconv.Itoa(int(s))
 }
 
-// sweep kills what an agent that is gone has left: members of the sessions it had made, and processes whose environment
-// begun with all of the marks. It returns whether it found one.
-func sweep(sessions []int, marks [][]byte) (found bool) {
+// sweep kills what an agent that is gone has left: members of the sessions it had made (by leader: whether that has
+// ended), and processes whose environment began with all of the marks. It returns whether it found one.
+func sweep(sessions map[int]bool, marks [][]byte) (found bool) {
 	self := os.Getpid()
-	for _, p := range processes() {
+	ps := processes()
+	for _, p := range ps {
+		if sessions[p.pid] { // a number is used again only when its session is empty
+			delete(sessions, p.pid)
+		}
+	}
+	for _, p := range ps {
 		if p.pid == self || p.zombie {
 			continue
 		}
-		if slices.Contains(sessions, p.session) || marked(p.pid, marks) {
+		if _, ours := sessions[p.session]; ours || marked(p.pid, marks) {
 			found = syscall.Kill(p.pid, syscall.SIGKILL) == nil || found
 		}
 	}

@@ -36,8 +36,8 @@ func signalName(s syscall.Signal) string {
 	return "signal " + strconv.Itoa(int(s))
 }
 
-func sweep(sessions []int, marks [][]byte) (found bool) {
-	for _, s := range sessions {
+func sweep(sessions map[int]bool, marks [][]byte) (found bool) {
+	for s := range sessions {
 		found = syscall.Kill(-s, syscall.SIGKILL) == nil || found
 	}
 	return found

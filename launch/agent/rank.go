@@ -118,6 +118,7 @@ func (a *agent) watch(r *rank, ours [3]int) {
 	})
 	a.work.Go(func() {
 		<-r.ended
+		a.guard.ended(r.pid.Load())
 		if r.feed != nil {
 			r.feed.end()
 		}

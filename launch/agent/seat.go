@@ -109,7 +109,9 @@ func (a *agent) unseat() {
 func (a *agent) seat(c *net.UnixConn, s *Start) {
 	k, err := place.Accept(c)
 	if err != nil {
-		a.note("agent on %s: %v", a.host, err)
+		if !a.ender.begun() { // a rank may be killed while it asks
+			a.note("agent on %s: %v", a.host, err)
+		}
 		return
 	}
 	r := a.ranks[k.Ask.Rank]

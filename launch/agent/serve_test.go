@@ -4,10 +4,14 @@ package agent
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pprun/pprun/comm/frame"
 )
 
 func TestRanksRun(t *testing.T) {
@@ -92,14 +96,7 @@ func TestAgentKilledLeavesNothing(t *testing.T) {
 	l.hello(time.Second)
 	l.start(sh(2, `sleep 1000 & setsid sleep 1000 & env -i /bin/sleep 1000 & echo up; wait`))
 	l.wait("ranks to be up", func() bool { return len(l.out) == 2 })
-	until(t, "the guard", func() bool {
-		for _, p := range processes() {
-			if p.parent == l.cmd.Process.Pid && marked(p.pid, [][]byte{[]byte("PPRUN_GUARDED=" + l.job)}) {
-				return true
-			}
-		}
-		return false
-	})
+	until(t, "the guard", l.guarded)
 	sessions := map[int]bool{}
 	for _, p := range processes() {
 		if p.parent == l.cmd.Process.Pid {
@@ -116,4 +113,59 @@ func TestAgentKilledLeavesNothing(t *testing.T) {
 		}
 		return true
 	})
+}
+
+func TestRemoteAgent(t *testing.T) {
+	l := launchRemoteAgent(t, "SSH_CONNECTION=192.0.2.1 5555 192.0.2.7 22")
+	r := l.hello(time.Second)
+	self, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Digest != digestOf(self) || r.Reached != "192.0.2.7" {
+		t.Errorf("ready: %+v", r)
+	}
+	s := sh(2, "read x; echo got $x; kill -9 $$")
+	s.Ranks[1].Stdin = StdinForward
+	l.start(s)
+	l.feed(1, []byte("words\n"))
+	l.exited(2)
+	if got := l.out[0].String() + l.out[1].String(); got != "got\ngot words\n" {
+		t.Errorf("got %q", got)
+	}
+	l.bye()
+}
+
+func TestSilentRemoteLauncher(t *testing.T) {
+	t.Parallel()
+	l := launchRemoteAgent(t)
+	l.send(KindHello, Hello{Version: Version, Job: l.job, Host: "here", Silence: time.Second})
+	l.start(sh(1, "sleep 1000"))
+	<-l.done // though our ends of the pipes are open
+	l.nothingLeft()
+}
+
+func TestAgentKilledWhileStaging(t *testing.T) {
+	dir := t.TempDir()
+	l := launchAgent(t, "PPRUN_CACHE="+dir)
+	l.hello(time.Second)
+	program := make([]byte, 1<<20)
+	if err := l.conn.SendValue(frame.Header{Kind: KindStage, ID: 1}, programStage(program)); err != nil {
+		t.Fatal(err)
+	}
+	partial := func() bool { found, _ := filepath.Glob(dir + "/*/.*"); return len(found) > 0 }
+	until(t, "the partial file", partial)
+	until(t, "the guard", l.guarded)
+	syscall.Kill(l.cmd.Process.Pid, syscall.SIGKILL)
+	until(t, "the partial file to go", func() bool { return !partial() })
+}
+
+// guarded says whether the agent has a guard.
+func (l *launcher) guarded() bool {
+	for _, p := range processes() {
+		if p.parent == l.cmd.Process.Pid && marked(p.pid, [][]byte{[]byte("PPRUN_GUARDED=" + l.job)}) {
+			return true
+		}
+	}
+	return false
 }

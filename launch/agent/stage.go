@@ -210,7 +210,10 @@ func (a *agent) explainWrite(s *staging, err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		free, _ := freeBytes(filepath.Dir(filepath.Dir(s.path)))
 		f.Text = fmt.Sprintf("%s on %s: %s: %s needed, %s free", s.path, a.host, reason(err), megabytes(s.Size), megabytes(free))
-		f.Fix = "make room there, or set PPRUN_CACHE there to another directory"
+		f.Fix = "make room there, or set TMPDIR there to another directory"
+		if s.Program {
+			f.Fix = "make room there, or set PPRUN_CACHE there to another directory"
+		}
 	}
 	return f
 }

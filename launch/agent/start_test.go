@@ -86,7 +86,12 @@ func TestStartFailures(t *testing.T) {
 }
 
 func TestRankSurroundings(t *testing.T) {
-	l := launchAgent(t, "NODE_ONLY=1", "XDG_THING=node", "LD_THING=node", "PPRUN_MODE=agent", "TMPDIR=/tmp/"+strings.Repeat("x", 200))
+	long := "/tmp/pprun-agent-test-" + strings.Repeat("x", 100)
+	if err := os.MkdirAll(long, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(long) })
+	l := launchAgent(t, "NODE_ONLY=1", "XDG_THING=node", "LD_THING=node", "PPRUN_MODE=agent", "TMPDIR="+long)
 	l.hello(time.Second)
 	s := sh(1, `echo "$PWD $(pwd) $(ulimit -n) $NODE_ONLY.$XDG_THING.$LD_THING.$FOO.$PPRUN_MODE.$GOMAXPROCS"; ls -d "${PPRUN_AGENT%/agent}"`)
 	s.Dir, s.DirGiven = "/no/such/dir", false
@@ -97,7 +102,7 @@ func TestRankSurroundings(t *testing.T) {
 	var limit syscall.Rlimit
 	syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
 	f := strings.Fields(lines[0])
-	if len(f) != 4 || f[0] != f[1] || !strings.HasPrefix(f[0], "/tmp/pprun-"+l.job) || f[2] != strconv.FormatUint(limit.Max, 10) || f[3] != ".node.named.caller..9" {
+	if len(f) != 4 || f[0] != f[1] || !strings.HasPrefix(f[0], long+"/pprun-"+l.job) || f[2] != strconv.FormatUint(limit.Max, 10) || f[3] != ".node.named.caller..9" {
 		t.Errorf("got %q", lines[0])
 	}
 	if !strings.HasPrefix(lines[1], "/tmp/pprun-"+l.job) {
