@@ -49,9 +49,7 @@ func bootstrap(rw io.ReadWriter, alive func()) (io.Reader, error) {
 	rand.Read(b)
 	nonce := hex.EncodeToString(b)
 	script := strings.NewReplacer("@DIGEST@", digest, "@NONCE@", nonce, "@SIZE@", strconv.Itoa(len(plain))).Replace(bootstrapScript)
-	if _, err := io.WriteString(rw, script); err != nil {
-		return nil, fmt.Errorf("bootstrap: %w", err)
-	}
+	io.WriteString(rw, script) // if the shell is gone already, what it said tells more than this error
 	marker := "pprun-" + nonce + ":"
 	r := bufio.NewReaderSize(rw, maxNoise)
 	for {

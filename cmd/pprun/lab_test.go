@@ -1,0 +1,295 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pprun/pprun/scripts/lab/labtest"
+)
+
+// lab is pprun on the head of real hosts.
+type lab struct {
+	*labtest.Lab
+	t     *testing.T
+	pprun string // its path there
+	hosts string // four hosts with two slots each
+}
+
+func (l lab) in(t *testing.T) lab { return lab{l.For(t), t, l.pprun, l.hosts} }
+
+// file makes an executable file that every host sees, and returns its path there.
+func (l lab) file(name, content string) string {
+	l.t.Helper()
+	path := filepath.Join(l.t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o755); err != nil {
+		l.t.Fatal(err)
+	}
+	return l.Install(name, path)
+}
+
+type result struct {
+	stdout, stderr string
+	status         int
+}
+
+// run runs pprun on the four hosts.
+func (l lab) run(args ...string) result {
+	l.t.Helper()
+	return l.finish(l.Exec("head", l.pprun, append([]string{"--hosts", l.hosts}, args...)...))
+}
+
+func (l lab) finish(cmd *exec.Cmd) result {
+	l.t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		l.t.Fatal(err)
+	}
+	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+func (r result) want(t *testing.T, status int, stderr string) {
+	t.Helper()
+	if r.status != status || !regexp.MustCompile(stderr).MatchString(r.stderr) {
+		t.Errorf("exit status %d, want %d\nstdout:\n%s\nstderr, wanted to match %q:\n%s", r.status, status, r.stdout, stderr, r.stderr)
+	}
+}
+
+func TestHosts(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := lab{Lab: labtest.Up(t, labtest.Config{Hosts: 4}), t: t}
+	l.pprun, l.hosts = l.Install("pprun", exe), l.HostsFile(2)
+	for _, c := range []struct {
+		name string
+		f    func(*testing.T, lab)
+	}{
+		{"cold and warm", coldAndWarm},
+		{"programs", programs},
+		{"stdin", bigStdin},
+		{"status", remoteStatus},
+		{"one block for all failures", groupedFailures},
+		{"login shells", loginShells},
+		{"noexec", noexec},
+		{"kill", kills},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.f(t, l.in(t)) })
+	}
+}
+
+func coldAndWarm(t *testing.T, l lab) {
+	script := l.file("where", "#!/bin/sh\necho $PPRUN_RANK on $(hostname)\n")
+	const launched = `^pprun: 8 ranks on 4 nodes \(node1:2 node2:2 node3:2 node4:2\), `
+	r := l.run("-v", script)
+	r.want(t, 0, launched+`\d+ B -> \d+ B, 4 copied 0 cached, up in \d`)
+	lines := strings.Split(strings.TrimSpace(r.stdout), "\n")
+	if len(lines) != 8 || !strings.Contains(r.stdout, "7 on node4\n") && l.Mode() != labtest.Loopback {
+		t.Errorf("stdout:\n%s", r.stdout)
+	}
+	l.run("-v", script).want(t, 0, launched+`0 copied 4 cached, up in \d`)
+}
+
+func programs(t *testing.T, l lab) {
+	r := l.run("hostname")
+	r.want(t, 0, `^$`)
+	if n := strings.Count(r.stdout, "\n"); n != 8 {
+		t.Errorf("hostname printed %d lines:\n%s", n, r.stdout)
+	}
+	if l.Mode() != labtest.Loopback && strings.Count(r.stdout, "node3\n") != 2 {
+		t.Errorf("hostname printed:\n%s", r.stdout)
+	}
+
+	show := l.file("show", "#!/bin/sh\nfor a; do echo \"<$a>\"; done; cat \"$4\"\n")
+	data := l.file("data", "staged\n")
+	r = l.run("-n", "1", "--stage", data, show, "a b", `$HOME "'`, "", "data")
+	r.want(t, 0, `^$`)
+	if want := "<a b>\n<$HOME \"'>\n<>\n<data>\nstaged\n"; r.stdout != want {
+		t.Errorf("stdout %q, want %q", r.stdout, want)
+	}
+
+	t.Run("C", func(t *testing.T) {
+		if _, err := exec.LookPath("gcc"); err != nil {
+			t.Skip("no gcc")
+		}
+		dir := t.TempDir()
+		source := `#include <stdio.h>
+#include <stdlib.h>
+int main(void) { printf("C %s\n", getenv("PPRUN_RANK")); return 0; }`
+		if err := os.WriteFile(filepath.Join(dir, "c.c"), []byte(source), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command("gcc", "-o", filepath.Join(dir, "c"), filepath.Join(dir, "c.c")).CombinedOutput(); err != nil {
+			t.Fatalf("gcc: %v\n%s", err, out)
+		}
+		r := l.in(t).run(l.in(t).Install("c", filepath.Join(dir, "c")))
+		r.want(t, 0, `^$`)
+		if strings.Count(r.stdout, "C ") != 8 {
+			t.Errorf("stdout:\n%s", r.stdout)
+		}
+	})
+}
+
+// A rank elsewhere gets all of the input and not a byte else.
+func bigStdin(t *testing.T, l lab) {
+	const size = 32 << 20
+	sent, got := sha256.New(), sha256.New()
+	cmd := l.Exec("head", l.pprun, "--hosts", l.hosts, "-n", "1", "cat")
+	cmd.Stdin = io.TeeReader(io.LimitReader(rand.NewChaCha8([32]byte{1}), size), sent)
+	cmd.Stdout = got
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(sent.Sum(nil), got.Sum(nil)) {
+		t.Error("what came back is not what was sent")
+	}
+}
+
+func remoteStatus(t *testing.T, l lab) {
+	l.run("sh", "-c", `[ $PPRUN_RANK = 5 ] && exit 9; exec sleep 1000`).want(t, 9,
+		`^pprun: rank 5 on node3 \(pid \d+\): exit status 9: job aborted, 7 other ranks ended\n$`)
+	l.run("--timeout", "1s", "sleep", "1000").want(t, 124, `^pprun: timed out after 1s: ranks 0-1 on node1, .* still running\n$`)
+	l.run("no-such-program").want(t, 127, `^pprun: node\[1-4\]: no-such-program: not found on PATH.*\n$`)
+	l.run("--wdir", "/no/such", "true").want(t, 125, `^pprun: node\[1-4\]: working directory /no/such: no such file or directory.*\n$`)
+}
+
+func groupedFailures(t *testing.T, l lab) {
+	l.Host("node2").SSHD("stop")
+	l.Host("node3").SSHD("stop")
+	defer l.Host("node2").SSHD("start")
+	defer l.Host("node3").SSHD("start")
+	l.run("true").want(t, 125, `^pprun: (2 of 4 nodes failed:\npprun:   )?node(\[2-3\]|2): connect: .*refused`)
+}
+
+// Whatever the login shell is and prints, the agent comes up; if it cannot, the message quotes it.
+func loginShells(t *testing.T, l lab) {
+	if l.Mode() != labtest.Root {
+		t.Skip("needs accounts of its own: root mode only")
+	}
+	for node, shell := range map[string]string{"node1": "tcsh", "node2": "fish", "node3": "zsh"} {
+		if _, err := exec.LookPath(shell); err != nil {
+			t.Skipf("no %s", shell)
+		}
+		l.Host(node).Shell("root", shell)
+		defer l.Host(node).Shell("root", "bash")
+	}
+	l.Output("node4", "sh", "-c", `seq 2000 | sed 's/^/noise /; 1s/^/echo "/; $s/$/"/' >/root/.bashrc`)
+	r := l.run("hostname")
+	r.want(t, 0, "^$")
+	if strings.Count(r.stdout, "node") != 8 {
+		t.Errorf("stdout:\n%s", r.stdout)
+	}
+	l.Output("node4", "sh", "-c", `echo 'echo closed for today; exit 0' >/root/.bashrc`)
+	l.run("hostname").want(t, 125, `^pprun: node4: the login shell did not run /bin/sh, it printed "closed for today": .*\n$`)
+	l.Output("node4", "rm", "/root/.bashrc")
+}
+
+// The cache goes where programs may run.
+func noexec(t *testing.T, l lab) {
+	if l.Mode() == labtest.Loopback {
+		t.Skip("needs file systems of its own")
+	}
+	l.Host("node2").FS("/root", "noexec")
+	defer l.Host("node2").FS("/root", "rw")
+	l.run("hostname").want(t, 0, "^$")
+}
+
+// Whoever is killed, no process of the job is left anywhere, and one line says what happened.
+func kills(t *testing.T, l lab) {
+	if l.Mode() == labtest.Loopback {
+		t.Skip("hosts share their processes")
+	}
+	for i, c := range []struct {
+		name   string
+		victim func(lab, *exec.Cmd)
+		status int
+		stderr string
+	}{
+		{"launcher", func(l lab, cmd *exec.Cmd) { cmd.Process.Kill() }, -1, ``},
+		{"agent", func(l lab, _ *exec.Cmd) {
+			l.killOn("node3", func(p labtest.Process) bool { return len(p.Args) > 1 && p.Args[1] == "agent" })
+		},
+			125, `^pprun: lost node3: .*: ranks 4-5 ran there: job aborted\n$`},
+		{"rank", func(l lab, _ *exec.Cmd) {
+			l.killOn("node1", func(p labtest.Process) bool { return p.Command() == "sleep" })
+		},
+			137, `^pprun: rank [01] on node1 \(pid \d+\): killed by signal 9 \(SIGKILL\): job aborted, 7 other ranks ended\n$`},
+		{"sshd session", func(l lab, _ *exec.Cmd) {
+			l.killOn("node4", func(p labtest.Process) bool {
+				return strings.HasPrefix(p.Args[0], "sshd") && strings.Contains(p.Args[0], "@")
+			})
+		}, 125, `^pprun: lost node4: .*: ranks 6-7 ran there: job aborted\n$`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := l.in(t)
+			mark := strconv.Itoa(5000 + i)
+			cmd := l.Exec("head", l.pprun, "--hosts", l.hosts, "sleep", mark)
+			var stderr bytes.Buffer
+			cmd.Stderr = &stderr
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			mine := func(p labtest.Process) bool { return p.Command() == "sleep" && len(p.Args) == 2 && p.Args[1] == mark }
+			for n := 1; n <= 4; n++ {
+				l.awaitOn(fmt.Sprintf("node%d", n), 2, mine)
+			}
+			c.victim(l, cmd)
+			done := make(chan struct{})
+			go func() { cmd.Wait(); close(done) }()
+			select {
+			case <-done:
+			case <-time.After(20 * time.Second):
+				t.Fatal("pprun does not end")
+			}
+			result{stderr: stderr.String(), status: cmd.ProcessState.ExitCode()}.want(t, c.status, c.stderr)
+			for n := 1; n <= 4; n++ {
+				host := fmt.Sprintf("node%d", n)
+				l.WaitGone(host, mine, 10*time.Second)
+				l.WaitGone(host, func(p labtest.Process) bool { return len(p.Args) > 1 && (p.Args[1] == "agent" || p.Args[1] == "guard") }, 10*time.Second)
+			}
+		})
+	}
+}
+
+// awaitOn waits for that many processes on a host.
+func (l lab) awaitOn(host string, count int, is func(labtest.Process) bool) {
+	l.t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		n := 0
+		for _, p := range l.Processes(host) {
+			if is(p) {
+				n++
+			}
+		}
+		if n == count {
+			return
+		}
+		if time.Now().After(end) {
+			l.t.Fatalf("%s: %d processes, want %d", host, n, count)
+		}
+	}
+}
+
+// killOn kills one process of a host.
+func (l lab) killOn(host string, is func(labtest.Process) bool) {
+	l.t.Helper()
+	for _, p := range l.Processes(host) {
+		if is(p) {
+			l.Output(host, "kill", "-9", strconv.Itoa(p.Pid))
+			return
+		}
+	}
+	l.t.Fatalf("%s: no such process among %v", host, l.Processes(host))
+}
