@@ -79,12 +79,12 @@ func run(t *testing.T, cmd *exec.Cmd) string {
 	return string(out)
 }
 
-// build compiles a package of this module and returns the executable.
-func build(t *testing.T, dir, pkg string) string {
+// build compiles packages of this module and returns the directory of their executables.
+func build(t *testing.T, packages ...string) string {
 	t.Helper()
-	exe := filepath.Join(dir, filepath.Base(pkg))
-	run(t, exec.Command("go", "build", "-o", exe, pkg))
-	return exe
+	dir := t.TempDir()
+	run(t, exec.Command("go", append([]string{"build", "-o", dir + "/"}, packages...)...))
+	return dir
 }
 
 // needs skips a test of a program that this machine cannot build.
@@ -123,7 +123,7 @@ func TestAlone(t *testing.T) {
 }
 
 func TestUnderPprun(t *testing.T) {
-	pprun := build(t, t.TempDir(), "../cmd/pprun")
+	pprun := filepath.Join(build(t, "../cmd/pprun"), "pprun")
 	for _, p := range programs {
 		t.Run(p.name, func(t *testing.T) {
 			needs(t, p.name)
@@ -134,14 +134,14 @@ func TestUnderPprun(t *testing.T) {
 
 func TestOverSSH(t *testing.T) {
 	lab := labtest.Up(t, labtest.Config{Hosts: 2})
-	dir := t.TempDir()
-	pprun := lab.Install("pprun", build(t, dir, "../cmd/pprun"))
+	dir := build(t, "../cmd/pprun", "./...")
+	pprun := lab.Install("pprun", filepath.Join(dir, "pprun"))
 	hosts := lab.HostsFile(2)
 	for _, p := range programs {
 		t.Run(p.name, func(t *testing.T) {
 			needs(t, p.name)
 			lab := lab.For(t)
-			program := lab.Install(p.name, build(t, dir, "./"+p.name))
+			program := lab.Install(p.name, filepath.Join(dir, p.name))
 			check(t, run(t, lab.Exec("head", pprun, "--hosts", hosts, program)), p.want(4))
 		})
 	}
