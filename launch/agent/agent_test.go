@@ -40,12 +40,11 @@ const testJob = "00112233445566"
 
 // launcher is the other end: it starts an agent as a process and takes down what it says.
 type launcher struct {
-	t     testing.TB
-	cmd   *exec.Cmd
-	conn  *Conn
-	job   string
-	ready Ready
-	done  chan struct{} // closed when the agent's stream has ended
+	t    testing.TB
+	cmd  *exec.Cmd
+	conn *Conn
+	job  string
+	done chan struct{} // closed when the agent's stream has ended
 
 	mu      sync.Mutex
 	more    *sync.Cond

@@ -140,7 +140,7 @@ func (g *guard) dismiss() {
 
 // guardMain is the guard's process.
 func guardMain() int {
-	untilTerm() // a guard ends with its agent, not with a terminal
+	untilTerm()                // a guard ends with its agent, not with a terminal
 	sessions := map[int]bool{} // by leader: whether it has ended
 	var paths []string
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"fmt"
+	"os"
 	"runtime"
 	"sync"
 	"syscall"
@@ -54,4 +56,25 @@ func spawn(path string, argv []string, attr *syscall.ProcAttr) (pid int, err err
 		}
 		time.Sleep(wait)
 	}
+}
+
+// execute runs a program to its end, with nothing on its standard streams.
+func (a *agent) execute(path string) error {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	defer a.reaper.starting()()
+	fd := null.Fd()
+	pid, err := spawn(path, []string{path}, &syscall.ProcAttr{Sys: session(), Files: []uintptr{fd, fd, fd}})
+	if err != nil {
+		return err
+	}
+	ended := make(chan ending, 1)
+	a.reaper.expect(pid, watcher{ended: func(e ending) { ended <- e }})
+	if e := <-ended; e.status != 0 {
+		return fmt.Errorf("exit status %d", e.status.ExitStatus())
+	}
+	return nil
 }

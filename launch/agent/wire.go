@@ -34,8 +34,10 @@ const Version = 1
 //	bye        after the last exit     ->
 //	                                   <-   done       nothing of the job is left on the node
 //
-// A failure may come in place of any answer; the launcher then kills the job. The agent kills everything it started when
-// its input ends or is silent for Silence, with TERM first and KILL after Grace, and exits.
+// A failure may come in place of any answer; the launcher then kills the job. Exits come after started, or after the
+// failure in its place for those ranks that had started; output may come before. A chunk after a failed stage, and input
+// for a rank that has ended, are dropped. The agent kills everything it started when its input ends or is silent for
+// Silence, with TERM first and KILL after Grace, and exits.
 const (
 	KindHello        frame.Kind = 1  // CBOR Hello
 	KindReady        frame.Kind = 2  // CBOR Ready
@@ -204,12 +206,13 @@ type Exit struct {
 	Wall         time.Duration
 	User, System time.Duration
 	MaxRSS       int64  // bytes
+	StdinRead    int64  // bytes it took of the standard input that was forwarded to it
 	Stderr       []byte // last lines of its standard error, at most 4 KiB
 }
 
 // Failure is why the agent could not do what it was asked.
 type Failure struct {
-	Phase string // stage, check, listen, start
+	Phase string // hello, stage, check, listen, start
 	Rank  int    // -1: not one rank's affair
 	Text  string // what failed on what, and why: one line
 	Fix   string // the one thing to do; may be empty
