@@ -81,6 +81,10 @@ func (a *agent) run(r *rank, p *plan) error {
 		}
 		return err
 	}
+	if r.feed != nil {
+		r.feed.keep(theirs[0])
+		theirs[0] = 0
+	}
 	r.pid.Store(int64(pid))
 	if a.ender.begun() { // TERM went out before this one was born
 		r.killed.Store(true)
@@ -148,6 +152,9 @@ func (a *agent) exit(r *rank, left bool) Exit {
 		Rank: r.Rank.Rank, PID: int(r.pid.Load()), Code: s.ExitStatus(), Killed: r.killed.Load(), Left: left,
 		Wall: r.wall, User: time.Duration(r.end.usage.Utime.Nano()), System: time.Duration(r.end.usage.Stime.Nano()),
 		MaxRSS: int64(r.end.usage.Maxrss) * maxRSSUnit, Stderr: r.err.tail,
+	}
+	if r.feed != nil {
+		x.StdinRead = r.feed.read()
 	}
 	if s.Signaled() {
 		x.Signal, x.Core = int(s.Signal()), s.CoreDump()

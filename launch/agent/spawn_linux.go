@@ -37,3 +37,6 @@ func bootID() string {
 	}
 	return string(id) + " " + ns
 }
+
+// fionread is the ioctl that tells how much a pipe holds.
+const fionread = unix.TIOCINQ

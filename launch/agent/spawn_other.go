@@ -33,3 +33,6 @@ func bootID() string {
 	id, _ := unix.Sysctl("kern.bootsessionuuid")
 	return id
 }
+
+// fionread is the ioctl that tells how much a pipe holds: FIONREAD of <sys/filio.h>.
+const fionread = 0x4004667f

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/pprun/pprun/comm/frame"
+	"golang.org/x/sys/unix"
 )
 
 // feedPiece is written, and its credit returned, at a time: the launcher refills the window while the rank reads.
@@ -24,10 +25,14 @@ type feed struct {
 	file   *os.File // the agent's end of the pipe; nil before run
 	eof    bool     // the launcher has sent the end
 	gone   bool     // the rank has ended
+
+	rankEnd int           // the rank's end of the pipe, which tells what it has not read
+	idle    chan struct{} // closed when run has returned
+	written int64         // bytes put into the pipe; owned by run
 }
 
 func newFeed(rank int, conn *Conn) *feed {
-	f := &feed{rank: rank, conn: conn, credit: StdinWindow}
+	f := &feed{rank: rank, conn: conn, credit: StdinWindow, idle: make(chan struct{})}
 	f.more = sync.NewCond(&f.mu)
 	return f
 }
@@ -61,6 +66,7 @@ func (f *feed) put(b []byte) error {
 
 // run writes what comes, until its end or that of the rank.
 func (f *feed) run(file *os.File) {
+	defer close(f.idle)
 	defer file.Close()
 	f.mu.Lock()
 	f.file = file
@@ -79,7 +85,8 @@ func (f *feed) run(file *os.File) {
 		}
 		for rest := b; len(rest) > 0; {
 			n := min(len(rest), feedPiece)
-			file.Write(rest[:n]) // an error means that the rank has closed its end: what it does not want is dropped
+			wrote, _ := file.Write(rest[:n]) // fails only once the rank has ended
+			f.written += int64(wrote)
 			rest = rest[n:]
 			f.grant(n)
 		}
@@ -102,4 +109,19 @@ func (f *feed) end() {
 		f.file.Close()
 	}
 	f.more.Signal()
+}
+
+// keep takes over the rank's end of the pipe. While it is open, a rank that closes its input stops the launcher from
+// reading on, which may leave something for who comes next.
+func (f *feed) keep(rankEnd int) { f.rankEnd = rankEnd }
+
+// read returns how many bytes the rank took, which has ended.
+func (f *feed) read() int64 {
+	<-f.idle
+	defer closePipe(f.rankEnd)
+	left, err := unix.IoctlGetInt(f.rankEnd, fionread)
+	if err != nil {
+		left = 0
+	}
+	return f.written - int64(left)
 }
