@@ -22,7 +22,7 @@ func (j *job) exited(n *node, e agent.Exit) {
 	delete(n.running, e.Rank)
 	j.running--
 	j.out.finish(n, e.Rank)
-	j.stdin.leave(e.Rank)
+	j.stdin.leave(e.Rank, e.StdinRead)
 	if e.Code == 0 && e.Signal == 0 || e.Killed {
 		return
 	}

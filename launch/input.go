@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"io"
 	"maps"
 	"os"
 	"slices"
@@ -15,12 +16,15 @@ import (
 // what a regular file has beyond that is there for who reads it next.
 type input struct {
 	file   *os.File
+	begin  int64    // offset at the start; -1: file cannot be wound back
+	sent   int64    // bytes read; owned by forward
 	wakeR  *os.File // readable once close was called
 	wakeW  *os.File
 	ended  chan struct{} // closed when forward has returned; nil before start
 	mu     sync.Mutex
 	cond   sync.Cond
 	window map[int]int // bytes each rank may be sent, guarded by mu; a rank that has ended is not in it
+	read   int64       // most bytes that a rank took, which has ended; guarded by mu
 	closed bool        // guarded by mu
 }
 
@@ -30,7 +34,7 @@ func openInput(file *os.File, ranks []int) (*input, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := &input{file: file, wakeR: r, wakeW: w, window: map[int]int{}}
+	in := &input{file: file, begin: offset(file), wakeR: r, wakeW: w, window: map[int]int{}}
 	in.cond.L = &in.mu
 	for _, rank := range ranks {
 		in.window[rank] = agent.StdinWindow
@@ -65,13 +69,14 @@ func (in *input) credit(c credit) {
 	in.cond.Signal()
 }
 
-// leave takes off a rank that has ended.
-func (in *input) leave(rank int) {
+// leave takes off a rank that has ended, having read so many bytes.
+func (in *input) leave(rank int, read int64) {
 	if in == nil {
 		return
 	}
 	in.mu.Lock()
 	delete(in.window, rank)
+	in.read = max(in.read, read)
 	last := len(in.window) == 0
 	in.mu.Unlock()
 	in.cond.Signal()
@@ -80,7 +85,7 @@ func (in *input) leave(rank int) {
 	}
 }
 
-// close ends forwarding.
+// close ends forwarding. A file is left at the first byte that no rank has read.
 func (in *input) close() {
 	if in == nil {
 		return
@@ -88,9 +93,24 @@ func (in *input) close() {
 	in.wake()
 	if in.ended != nil {
 		<-in.ended
+		if in.begin >= 0 && in.read < in.sent {
+			in.file.Seek(in.begin+in.read, io.SeekStart)
+		}
 	}
 	in.wakeR.Close()
 	in.wakeW.Close()
+}
+
+// offset is where a regular file is read next, -1 for other files.
+func offset(f *os.File) int64 {
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return -1
+	}
+	at, err := f.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return -1
+	}
+	return at
 }
 
 func (in *input) wake() {
@@ -111,6 +131,7 @@ func (in *input) forward(send func(rank int, b []byte)) {
 		b := make([]byte, min(n, agent.ChunkLen))
 		n, err := in.file.Read(b)
 		if n > 0 {
+			in.sent += int64(n)
 			in.spend(ranks, n)
 			for _, r := range ranks {
 				send(r, b[:n])
