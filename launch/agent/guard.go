@@ -14,8 +14,12 @@ import (
 	"github.com/pprun/pprun/comm/place"
 )
 
-// guardDelay keeps the start of the guard out of the way of the ranks'; a shorter job needs none.
-const guardDelay = 50 * time.Millisecond
+// The start of the guard keeps out of the way of the ranks': it comes so long after hello, or sooner when all ranks have
+// started. A job that is over by then needs none; one whose agent is killed before is left to the parent-death signal.
+const (
+	guardAfterHello = 50 * time.Millisecond
+	guardAfterStart = 10 * time.Millisecond
+)
 
 // guard is the agent's end of the process that cleans up should the agent be killed. It is told what there will be to
 // clean by lines on a pipe, whose end without a bye is the agent's.
@@ -40,14 +44,14 @@ type guard struct {
 // startGuard starts a guard a little later.
 func startGuard(r *reaper, hello Hello) *guard {
 	g := &guard{reaper: r, hello: hello, gone: make(chan struct{})}
-	g.timer = time.AfterFunc(guardDelay, g.start)
+	g.timer = time.AfterFunc(guardAfterHello, g.start)
 	return g
 }
 
 func (g *guard) start() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.over {
+	if g.over || g.pipe != nil {
 		return
 	}
 	r, w, err := pipe()
@@ -99,6 +103,7 @@ func (g *guard) watch(pids []int) {
 		fmt.Fprintf(&b, "session %d\n", pid)
 	}
 	g.tell(b.String())
+	g.timer.Reset(guardAfterStart)
 }
 
 // ended tells that a rank has ended.
