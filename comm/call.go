@@ -15,6 +15,7 @@ type call struct {
 	id     uint64
 	scope  *scope // of the context it was submitted in; nil if that cannot end
 	wait   atomic.Pointer[waiter]
+	state  atomic.Uint32
 	size   int    // of its argument
 	rank   int32  // that ran it
 	status status // these four are set before wait is finished, and not changed after
@@ -26,6 +27,13 @@ type call struct {
 
 // smallLen is how many bytes of a task, or of a result, need no memory of their own.
 const smallLen = 24
+
+// Bits of call.state. An id may be used again only when the hub has got both the task and the word that it is canceled:
+// whoever sets the second bit sends that word.
+const (
+	sent uint32 = 1 << iota // the task is on its way to the hub
+	gone                    // it ended here, canceled; set with the Comm's mu held
+)
 
 // A waiter hears of the end of a call, once. The same one may wait for several calls if it is the first of each.
 type waiter struct {
@@ -71,20 +79,38 @@ func (k *call) fail(err error) {
 // failed says whether the call ended in an error.
 func (k *call) failed() bool { return k.status != statusOK }
 
-// abandon ends the call with err, and tells the hub that nobody wants it any more.
+// abandon ends the call with err, if it has not ended.
 func (k *call) abandon(err error) {
 	c := k.comm
 	c.mu.Lock()
-	if live, ok := c.calls.get(k.id); !ok || live != k {
+	live, ok := c.calls.get(k.id)
+	if !ok || live != k || k.state.Load()&gone != 0 {
 		c.mu.Unlock()
 		return
 	}
-	c.leave(k)
-	c.makeRoom()
+	mine := c.withdraw(k)
 	c.mu.Unlock()
-	c.up.send(frame.Header{Kind: kindCancel, Src: uint32(c.rank), ID: k.id}, nil)
-	c.up.nudge()
 	k.fail(err)
+	if mine {
+		k.forget()
+		c.up.nudge()
+	}
+}
+
+// withdraw marks a call as canceled; it says whether the caller is to call forget. c.mu is held.
+func (c *Comm) withdraw(k *call) (mine bool) {
+	c.discount(k)
+	return k.state.Or(gone)&sent != 0
+}
+
+// forget tells the hub that nobody wants the result of a call any more, and frees its id.
+func (k *call) forget() {
+	c := k.comm
+	c.up.send(frame.Header{Kind: kindCancel, Src: uint32(c.rank), ID: k.id}, nil)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls.remove(k.id)
+	c.makeRoom()
 }
 
 // submit sends a task off. payload has room for the task's head in front and belongs to the call from here on.
@@ -105,6 +131,9 @@ func (c *Comm) submit(ctx context.Context, k *call, payload []byte, dst uint32) 
 		return
 	}
 	c.up.send(frame.Header{Kind: kindSubmit, Src: uint32(c.rank), Dst: dst, ID: k.id}, payload)
+	if k.state.Or(sent)&gone != 0 {
+		k.forget()
+	}
 	if alone {
 		c.up.flush()
 	} else {
@@ -159,7 +188,12 @@ func (c *Comm) awaitRoom(ctx context.Context) error {
 
 // leave takes a call out of the table. c.mu is held.
 func (c *Comm) leave(k *call) {
+	c.discount(k)
 	c.calls.remove(k.id)
+}
+
+// discount takes a call out of the books. c.mu is held.
+func (c *Comm) discount(k *call) {
 	c.bytes -= k.size
 	c.parts.drop(kindResult, uint32(k.rank), uint32(c.rank), k.id)
 	if s := k.scope; s != nil {
@@ -179,7 +213,7 @@ func (c *Comm) makeRoom() {
 func (c *Comm) finish(h frame.Header, payload []byte) error {
 	c.mu.Lock()
 	k, ok := c.calls.get(h.ID)
-	if !ok { // it was canceled meanwhile
+	if !ok || k.state.Load()&gone != 0 { // it was canceled meanwhile
 		c.mu.Unlock()
 		return nil
 	}

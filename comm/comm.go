@@ -146,7 +146,6 @@ func (c *Comm) receive(h frame.Header, payload []byte) error {
 		default:
 			close(c.bye)
 		}
-	case kindPing:
 	default:
 		return fmt.Errorf("a frame of kind %d out of turn", h.Kind)
 	}
@@ -167,9 +166,12 @@ func (c *Comm) fail(err error) {
 		return
 	}
 	c.err = err
-	calls := slices.Collect(c.calls.all)
-	for _, k := range calls {
-		c.leave(k)
+	var calls []*call
+	for k := range c.calls.all {
+		if k.state.Load()&gone == 0 {
+			c.leave(k)
+			calls = append(calls, k)
+		}
 	}
 	c.makeRoom()
 	c.parts = assembler{}

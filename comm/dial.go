@@ -111,6 +111,7 @@ func connect(ctx context.Context, a place.Address, p *place.Place) (net.Conn, er
 	if err != nil {
 		return nil, err
 	}
+	keepAlive(conn)
 	if a.Network == "unix" {
 		uid, err := place.PeerUID(conn.(*net.UnixConn))
 		if err == nil && uid != selfUID {

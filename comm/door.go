@@ -163,6 +163,7 @@ func (d *door) authenticate(conn net.Conn, encrypted bool) error {
 		}
 		return d.greet(poll(conn, neighbours(d.place)), func(int) bool { return true })
 	}
+	keepAlive(conn)
 	if d.place.Server == nil {
 		return errors.New("the hub has no certificate")
 	}

@@ -3,6 +3,7 @@ package comm
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pprun/pprun/comm/frame"
@@ -13,7 +14,7 @@ type hub struct {
 	members []*member // by rank; port and link do not change once all are welcome
 	node    func(rank int) string
 	links   []*link
-	accept  func() // stops accepting
+	urgent  atomic.Bool // a rank waits for what it was sent since the last flush
 
 	mu      sync.Mutex // guards the fields below; held while whole batches of frames are handled, never across I/O
 	levels  [3][]*member
@@ -25,7 +26,6 @@ type hub struct {
 	spare   *task           // to be used again
 	spares  int
 	touched []port // were sent something since they were flushed
-	urgent  bool   // one of them waits for it
 	byes    int    // ranks that have called Close
 	over    bool   // all have, or one is lost
 }
@@ -69,7 +69,6 @@ func (h *hub) receive(m *member, f frame.Header, payload []byte) error {
 		h.lose(m, string(payload))
 	case kindBye:
 		return h.bye(m)
-	case kindPing:
 	default:
 		return fmt.Errorf("a frame of kind %d out of turn", f.Kind)
 	}
@@ -101,7 +100,7 @@ func (h *hub) touch(m *member) {
 func (h *hub) untouch() []port {
 	ports := h.touched
 	h.touched = nil
-	h.urgent = false
+	h.urgent.Store(false)
 	for _, p := range ports {
 		p.(*link).touched = false
 	}
@@ -151,7 +150,7 @@ func (h *hub) broadcast(f frame.Header, payload []byte) {
 		m.port.send(f, payload)
 		h.touch(m)
 	}
-	h.urgent = true
+	h.urgent.Store(true)
 }
 
 // A hubPort is the way from rank 0 to the hub: a call.
@@ -178,10 +177,7 @@ func (p hubPort) send(f frame.Header, payload []byte) {
 func (p hubPort) flush() { p.hub.flush() }
 
 func (p hubPort) nudge() {
-	p.hub.mu.Lock()
-	urgent := p.hub.urgent
-	p.hub.mu.Unlock()
-	if urgent {
+	if p.hub.urgent.Load() {
 		p.hub.flush()
 	}
 }

@@ -152,7 +152,7 @@ func (h *hub) begin(t *task, m *member) {
 	m.ahead += t.guess
 	m.bytes += len(t.payload)
 	if m.level == idle {
-		h.urgent = true
+		h.urgent.Store(true)
 	}
 	m.port.send(frame.Header{Kind: kindRun, Src: uint32(t.src.rank), Dst: uint32(m.rank), ID: t.run}, t.payload)
 	h.touch(m)
@@ -262,7 +262,7 @@ func (h *hub) cancel(m *member, id uint64) {
 	if t.begun {
 		t.on.port.send(frame.Header{Kind: kindCancel, Src: uint32(m.rank), Dst: uint32(t.on.rank), ID: t.run}, nil)
 		h.touch(t.on)
-		h.urgent = true
+		h.urgent.Store(true)
 	} else {
 		t.payload = append(t.small[:0], t.payload[:taskHeadLen]...) // its argument is not needed any more
 	}

@@ -3,8 +3,6 @@ package comm
 import (
 	"context"
 	"fmt"
-
-	"github.com/pprun/pprun/comm/frame"
 )
 
 // A scope is a context and the calls submitted in it: watching the context once for all its calls is far cheaper than
@@ -55,7 +53,7 @@ func (s *scope) drop() {
 func (s *scope) end() {
 	c := s.comm
 	cause := context.Cause(s.ctx)
-	var calls []*call
+	var calls, mine []*call
 	c.mu.Lock()
 	if c.idle == s {
 		c.idle = nil
@@ -63,20 +61,22 @@ func (s *scope) end() {
 	delete(c.scopes, s.done)
 	if s.calls > 0 {
 		for k := range c.calls.all {
-			if k.scope == s {
-				calls = append(calls, k)
+			if k.scope != s || k.state.Load()&gone != 0 {
+				continue
+			}
+			k.scope = nil
+			calls = append(calls, k)
+			if c.withdraw(k) {
+				mine = append(mine, k)
 			}
 		}
 	}
-	for _, k := range calls {
-		k.scope = nil
-		c.leave(k)
-	}
-	c.makeRoom()
 	c.mu.Unlock()
 	for _, k := range calls {
-		c.up.send(frame.Header{Kind: kindCancel, Src: uint32(c.rank), ID: k.id}, nil)
 		k.fail(fmt.Errorf("comm: %s: %w", k.fn.name, cause))
+	}
+	for _, k := range mine {
+		k.forget()
 	}
 	c.up.flush()
 }

@@ -90,22 +90,24 @@ func (s *server) runner() {
 		s.mu.Unlock()
 	}()
 	var out []byte
-	flushed := uptime()
+	now := uptime()
+	flushed := now
 	for {
 		if t = s.next(false); t == nil {
 			s.comm.up.flush()
 			if t = s.next(true); t == nil {
 				return
 			}
-			flushed = uptime()
+			now = uptime()
+			flushed = now
 		}
-		out = t.run(out)
+		out, now = t.run(out, now)
 		s.mu.Lock()
 		s.leave(t)
 		s.mu.Unlock()
 		t.cancel()
 		t = nil
-		if now := uptime(); now-flushed > flushAfter {
+		if now-flushed > flushAfter {
 			s.comm.up.flush()
 			flushed = now
 		}
@@ -170,6 +172,13 @@ func (s *server) resume() {
 	s.back--
 	s.active++
 	s.wake()
+}
+
+// regain takes a slot back, free or not, for a task that ends at once.
+func (s *server) regain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.active++
 }
 
 // cancel ends the context of a run. One not yet begun runs with a context that has ended.

@@ -20,7 +20,11 @@ type running struct {
 	attempt byte
 	args    []byte
 
-	mu    sync.Mutex
+	slot  sync.Mutex // guards the next two; held while a slot is given up or awaited
+	waits int        // of its goroutines for other tasks; it holds its slot while there are none
+	over  bool       // its result is on the way: it has nothing to do with slots any more
+
+	mu    sync.Mutex    // guards the rest
 	done  chan struct{} // made when somebody asks for it
 	err   error         // why the context ended
 	after map[*func()]struct{}
@@ -99,27 +103,21 @@ func (t *running) cancel() {
 
 var errGoexit = errors.New("the function ended its goroutine (runtime.Goexit)")
 
-// run calls the function and sends its result off, made in out's memory. It returns that memory, to be used again.
-func (t *running) run(out []byte) []byte {
-	began := uptime()
+// run calls the function and sends its result off, made in out's memory. It returns that memory, to be used again, and
+// the time.
+func (t *running) run(out []byte, began time.Duration) (_ []byte, now time.Duration) {
 	out = append(out[:0], make([]byte, resultHeadLen)...)
 	returned := false
 	defer func() {
 		if returned {
 			return
 		}
-		p := recover()
-		end := statusPanic
-		err := fmt.Errorf("%v", p)
-		if e, ok := p.(error); ok {
-			err = e
+		end, err := statusError, errGoexit
+		if p := recover(); p != nil {
+			end, err = statusPanic, panicError(p)
 		}
-		if p == nil {
-			end, err = statusError, errGoexit
-		}
-		body := append(make([]byte, resultHeadLen), encodeError(err, debug.Stack())...)
-		putResultHead(body, end, uptime()-began)
-		t.send(body)
+		now = uptime()
+		t.send(append(make([]byte, resultHeadLen), encodeError(err, debug.Stack())...), end, now-began)
 	}()
 	end := statusOK
 	result, err := t.comm.fns[t.fn].run(t, t.args, out)
@@ -130,16 +128,30 @@ func (t *running) run(out []byte) []byte {
 		end, result = statusError, append(out, encodeError(err, nil)...)
 	}
 	returned = true
-	putResultHead(result, end, uptime()-began)
-	t.send(result)
+	now = uptime()
+	t.send(result, end, now-began)
 	if len(result) > lentLen {
-		return nil // given away
+		return nil, now // given away
 	}
-	return result
+	return result, now
 }
 
-// send sends a result off.
-func (t *running) send(b []byte) {
+func panicError(p any) error {
+	if err, ok := p.(error); ok {
+		return err
+	}
+	return fmt.Errorf("%v", p)
+}
+
+// send sends a result off, whose head it fills in.
+func (t *running) send(b []byte, end status, ran time.Duration) {
+	t.slot.Lock()
+	t.over = true
+	if t.waits > 0 { // a goroutine that it left behind waits still
+		t.comm.server.regain()
+	}
+	t.slot.Unlock()
+	putResultHead(b, end, ran)
 	t.comm.up.send(frame.Header{Kind: kindResult, Src: uint32(t.comm.rank), Dst: t.src, ID: t.id}, b)
 }
 
@@ -149,18 +161,32 @@ func yield(ctx context.Context) (resume func()) {
 	if t == nil {
 		return func() {}
 	}
+	t.yield()
+	return t.resume
+}
+
+func (t *running) yield() {
+	t.slot.Lock()
+	defer t.slot.Unlock()
+	if t.waits++; t.waits > 1 || t.over {
+		return
+	}
 	c := t.comm
-	head := frame.Header{Src: uint32(c.rank), ID: t.id}
-	head.Kind = kindYield
-	c.up.send(head, nil)
+	c.up.send(frame.Header{Kind: kindYield, Src: uint32(c.rank), ID: t.id}, nil)
 	c.up.flush()
 	c.server.yield()
-	return func() {
-		c.server.resume()
-		head.Kind = kindResume
-		c.up.send(head, nil)
-		c.up.nudge()
+}
+
+func (t *running) resume() {
+	t.slot.Lock()
+	defer t.slot.Unlock()
+	if t.waits--; t.waits > 0 || t.over {
+		return
 	}
+	c := t.comm
+	c.server.resume()
+	c.up.send(frame.Header{Kind: kindResume, Src: uint32(c.rank), ID: t.id}, nil)
+	c.up.nudge()
 }
 
 // start is when the process began, for cheap monotonic times.

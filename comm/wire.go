@@ -25,7 +25,6 @@ import (
 //	rank -> rank  ack      that many message bytes (id) have arrived: the window opens again
 //	hub  -> rank  lost     a rank is lost: all that is pending fails
 //	rank -> hub   abort    this rank gives the job up
-//	both          ping     still here
 //	rank -> hub   bye      this rank has called Close, and serves on
 //	hub  -> rank  bye      all ranks have: the link ends
 //
@@ -45,8 +44,7 @@ const (
 	kindAck     frame.Kind = 12 // empty
 	kindLost    frame.Kind = 13 // CBOR LostError
 	kindAbort   frame.Kind = 14 // text
-	kindPing    frame.Kind = 15 // empty
-	kindBye     frame.Kind = 16 // empty
+	kindBye     frame.Kind = 15 // empty
 )
 
 // protocol is the version of all this.
@@ -67,12 +65,12 @@ var (
 		kindHello: 1 << 20, kindDiffer: 4 << 20,
 		kindSubmit: chunkLen, kindResult: chunkLen, kindMessage: chunkLen, kindAbort: 64 << 10,
 		kindCancel: frame.NoPayload, kindYield: frame.NoPayload, kindResume: frame.NoPayload,
-		kindAck: frame.NoPayload, kindPing: frame.NoPayload, kindBye: frame.NoPayload,
+		kindAck: frame.NoPayload, kindBye: frame.NoPayload,
 	}
 	downLimits = frame.Limits{
 		kindWelcome: 4 << 20, kindRefuse: 64 << 10, kindDiffer: 4 << 20,
 		kindRun: chunkLen, kindResult: chunkLen, kindMessage: chunkLen, kindLost: 64 << 10,
-		kindCancel: frame.NoPayload, kindAck: frame.NoPayload, kindPing: frame.NoPayload, kindBye: frame.NoPayload,
+		kindCancel: frame.NoPayload, kindAck: frame.NoPayload, kindBye: frame.NoPayload,
 	}
 )
 

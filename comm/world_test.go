@@ -44,6 +44,32 @@ var (
 	unsorted = comm.Register("not_finite", func(_ context.Context, v map[string]any) (map[string]any, error) { return v, nil })
 )
 
+// spreads submits from goroutines of its own, and leaves one behind that still waits when it returns.
+var spreads = comm.Register("spreads", func(ctx context.Context, n int) (int, error) {
+	var sum atomic.Int64
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			if r, err := double.Call(ctx, i); err == nil {
+				sum.Add(int64(r))
+			}
+		})
+	}
+	all.Wait()
+	left.Add(1)
+	waiting := make(chan struct{})
+	go func() {
+		defer left.Done()
+		f := blocks.Submit(ctx, 0)
+		close(waiting)
+		f.Get(context.WithoutCancel(ctx))
+	}()
+	<-waiting
+	return int(sum.Load()), nil
+})
+
+var left sync.WaitGroup
+
 var began, ended = make(chan struct{}, 100), make(chan struct{}, 100)
 
 func init() {
@@ -168,6 +194,32 @@ func TestNested(t *testing.T) {
 	}))
 }
 
+func TestTaskWithGoroutines(t *testing.T) {
+	world(t, 2, onZero(func(ctx context.Context, c *comm.Comm) error {
+		for range 20 {
+			if n, err := spreads.Call(ctx, 10); n != 90 || err != nil {
+				return fmt.Errorf("got %d, %v", n, err)
+			}
+		}
+		left.Wait()
+		n, err := double.Call(ctx, 1)
+		if n != 2 || err != nil {
+			return fmt.Errorf("after all that: %d, %v", n, err)
+		}
+		return nil
+	}))
+	drain()
+}
+
+func drain() {
+	for len(began) > 0 {
+		<-began
+	}
+	for len(ended) > 0 {
+		<-ended
+	}
+}
+
 func TestErrors(t *testing.T) {
 	world(t, 2, onZero(func(ctx context.Context, c *comm.Comm) error {
 		_, err := absent.Call(ctx, "x")
@@ -260,12 +312,7 @@ func TestCancel(t *testing.T) {
 		}
 		return nil
 	}))
-	for len(began) > 0 {
-		<-began
-	}
-	for len(ended) > 0 {
-		<-ended
-	}
+	drain()
 }
 
 func TestThen(t *testing.T) {
