@@ -382,3 +382,38 @@ func TestOtherProgram(t *testing.T) {
 		t.Errorf("rank 1 says %q %q", &q.out, &q.err)
 	}
 }
+
+// TestBusySlots holds every slot of rank 0 with a function that computes: links are served all the same.
+func TestBusySlots(t *testing.T) {
+	a := newAgent(t, 2, "unix")
+	if out := a.run("busy"); out[0] != "served\n" {
+		t.Errorf("got %q", out)
+	}
+}
+
+var (
+	spinning = make(chan struct{}, 1)
+	spin     = comm.Register("spin", func(ctx context.Context, _ int) (int, error) {
+		spinning <- struct{}{}
+		for ctx.Err() == nil {
+		}
+		return 0, nil
+	})
+)
+
+func init() {
+	programs["busy"] = func() {
+		comm.Main(func(ctx context.Context, c *comm.Comm) error {
+			f := spin.Submit(ctx, 0) // an idle rank 0 comes first
+			<-spinning
+			for i := range 100 {
+				if _, err := double.Call(ctx, i); err != nil { // on rank 1
+					return err
+				}
+			}
+			f.Cancel()
+			fmt.Println("served")
+			return nil
+		})
+	}
+}

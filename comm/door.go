@@ -45,7 +45,7 @@ const (
 func newDoor(h *hub, c *Comm, p *place.Place, fns []signature) *door {
 	d := &door{hub: h, comm: c, place: p, fns: fns, missing: len(h.members) - 1, decided: make(chan struct{})}
 	if d.missing == 0 {
-		close(d.decided)
+		d.decide()
 	}
 	return d
 }
@@ -237,9 +237,17 @@ func (d *door) enter(l *link, hi hello) error {
 	}
 	d.hub.links = append(d.hub.links, l)
 	if d.missing == 0 {
-		close(d.decided)
+		d.decide()
 	}
 	return nil
+}
+
+// decide ends the waiting: all are in. d.mu is held, or nobody else knows of d yet.
+func (d *door) decide() {
+	if d.comm.Slots() == 0 {
+		d.err = errors.New("no rank has a slot: nobody would run a task")
+	}
+	close(d.decided)
 }
 
 // give gives the start up.

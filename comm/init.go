@@ -56,10 +56,17 @@ func Init(ctx context.Context, opts ...InitOption) (*Comm, error) {
 }
 
 func initRank(ctx context.Context, role place.Role, where string, s settings) (*Comm, error) {
+	if own.Load() != nil {
+		return nil, errors.New("comm: Init was called before in this process")
+	}
 	fns := registered.freeze(where)
 	link, err := place.Take(ctx, role)
 	if errors.Is(err, place.ErrNoAgent) {
-		return adopt(newSingleton(s, fns))
+		c, err := newSingleton(s, fns)
+		if err == nil {
+			own.Store(c)
+		}
+		return c, err
 	}
 	if err != nil {
 		return nil, fmt.Errorf("comm: %w", err)
@@ -71,17 +78,7 @@ func initRank(ctx context.Context, role place.Role, where string, s settings) (*
 		link.Close()
 		return nil, err
 	}
-	return adopt(c, nil)
-}
-
-// adopt makes c the process's own.
-func adopt(c *Comm, err error) (*Comm, error) {
-	if err != nil {
-		return nil, err
-	}
-	if !own.CompareAndSwap(nil, c) {
-		return nil, errors.New("comm: Init was called before in this process")
-	}
+	own.Store(c)
 	return c, nil
 }
 

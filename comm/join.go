@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pprun/pprun/comm/frame"
 	"github.com/pprun/pprun/comm/place"
 )
 
@@ -87,15 +86,6 @@ func (c *Comm) host(ctx context.Context, d *door, leave func(error)) error {
 		d.close()
 		return err
 	}
-	if c.Slots() == 0 {
-		err := errors.New("comm: no rank has a slot: nobody would run a task")
-		for _, l := range h.links {
-			frame.Write(l.conn, frame.Header{Kind: kindRefuse}, []byte(err.Error()))
-			l.conn.Close()
-		}
-		d.close()
-		return err
-	}
 	hi, err := appendCBOR(nil, kindWelcome, welcome{Slots: c.slots})
 	if err != nil {
 		return err
@@ -103,9 +93,11 @@ func (c *Comm) host(ctx context.Context, d *door, leave func(error)) error {
 	h.members[0].slots = c.slots[0]
 	c.connect(h)
 	var readers sync.WaitGroup
-	for _, l := range h.links {
+	for _, l := range h.links { // before any reader starts: nothing may overtake a welcome
 		l.out = append(l.out, hi...)
 		l.start()
+	}
+	for _, l := range h.links {
 		l.flush()
 		readers.Go(func() { h.read(l) })
 	}
