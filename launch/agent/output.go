@@ -16,8 +16,9 @@ const (
 	idleFlush   = 100 * time.Millisecond // a begun line waits so long for its end
 	drainLimit  = 2 * time.Second        // after a rank's exit its background children may keep a pipe open
 	drainBytes  = 1 << 20                // no pipe holds more at that moment
-	gatherBelow = 16 << 10               // after a shorter read the next one lets more come together
+	gatherBelow = 16 << 10               // a stream that brings less in gather is read so seldom
 	gather      = time.Millisecond
+	pipeLen     = 256 << 10 // of a stream that has brought so much
 	tailLen     = 4 << 10
 )
 
@@ -32,8 +33,9 @@ type stream struct {
 	credit *window
 	exited atomic.Int64 // when the rank ended, in nanoseconds since the epoch; 0: it runs
 
-	rest []byte // a line begun and not yet sent; owned by relay, as all below
-	tail []byte // last bytes, if keep
+	buf  *[]byte // nil while nothing is held; owned by relay, as all below
+	held int     // bytes in buf behind the header's room: a line begun and not yet sent
+	tail []byte  // last bytes, if keep
 	keep bool
 }
 
@@ -44,27 +46,22 @@ func (s *stream) relay() {
 	if err != nil {
 		return
 	}
-	var late int       // bytes read after the time that is left to background children
-	var last time.Time // of a read of few bytes
+	var late int // bytes read after the time that is left to background children
+	var pace pace
 	for {
 		over := s.setDeadline()
-		buf, n, err := s.read(raw)
+		n, err := s.read(raw)
 		if n > 0 {
-			s.emit((*buf)[:frame.HeaderLen+len(s.rest)+n])
+			s.emit(n)
 			if over {
 				late += n
 			}
-			if n < gatherBelow && s.exited.Load() == 0 {
-				if now := time.Now(); now.Sub(last) > 2*gather {
-					last = now
-				} else {
-					time.Sleep(gather)
-					last = time.Now()
-				}
+			if pace.total += n; pace.total >= pipeLen && pace.total-n < pipeLen {
+				enlarge(raw)
 			}
-		}
-		if buf != nil {
-			outputBuffers.Put(buf)
+			if s.exited.Load() == 0 {
+				pace.wait(n)
+			}
 		}
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -76,6 +73,29 @@ func (s *stream) relay() {
 			s.flush()
 			return
 		}
+	}
+}
+
+// pace makes few frames of many short writes without holding up a fast writer.
+type pace struct {
+	total int       // bytes of the stream
+	since time.Time // when the last span began
+	bytes int       // in the span
+}
+
+// wait is called after each read. Where at least two reads within a span brought little, it waits for more to come.
+func (p *pace) wait(n int) {
+	now := time.Now()
+	p.bytes += n
+	span := now.Sub(p.since)
+	switch {
+	case span > 2*gather: // it spoke after a silence
+		p.since, p.bytes = now, n
+	case p.bytes < gatherBelow:
+		time.Sleep(gather)
+		p.since, p.bytes = time.Now(), 0
+	case span > gather:
+		p.since, p.bytes = now, 0
 	}
 }
 
@@ -94,7 +114,7 @@ func (s *stream) setDeadline() (over bool) {
 			d = time.Unix(0, exited).Add(drainLimit)
 			over = !time.Now().Before(d)
 		}
-		if len(s.rest) > 0 {
+		if s.held > 0 {
 			if idle := time.Now().Add(idleFlush); d.IsZero() || idle.Before(d) {
 				d = idle
 			}
@@ -106,62 +126,83 @@ func (s *stream) setDeadline() (over bool) {
 	}
 }
 
-// read waits for n further bytes and returns them in a buffer, behind room for a header and a copy of s.rest. A stream
-// that says nothing holds no buffer.
-func (s *stream) read(raw syscall.RawConn) (buf *[]byte, n int, err error) {
+// read waits for n further bytes, which it puts into s.buf behind what is held there. A stream that says nothing holds
+// no buffer.
+func (s *stream) read(raw syscall.RawConn) (n int, err error) {
 	var readErr error
 	err = raw.Read(func(fd uintptr) bool {
-		buf = outputBuffers.Get().(*[]byte)
-		b := (*buf)[frame.HeaderLen:]
-		b = b[copy(b, s.rest):]
+		if s.buf == nil {
+			s.buf = outputBuffers.Get().(*[]byte)
+		}
 		for {
-			n, readErr = syscall.Read(int(fd), b)
+			n, readErr = syscall.Read(int(fd), (*s.buf)[frame.HeaderLen+s.held:])
 			if readErr != syscall.EINTR {
 				break
 			}
 		}
 		if readErr == syscall.EAGAIN {
-			outputBuffers.Put(buf)
-			buf, n, readErr = nil, 0, nil
+			s.release()
 			return false
 		}
 		return true
 	})
 	switch {
 	case err != nil:
-		return buf, 0, err
+		return 0, err
 	case readErr != nil:
-		return buf, 0, readErr
+		return 0, readErr
 	case n <= 0:
-		return buf, 0, errEnd
+		return 0, errEnd
 	}
-	return buf, n, nil
+	return n, nil
 }
 
 var errEnd = errors.New("end of stream")
 
-// emit sends the whole lines of b and keeps the rest. b begins with room for a header and s.rest.
-func (s *stream) emit(b []byte) {
-	old := frame.HeaderLen + len(s.rest)
-	end := old + bytes.LastIndexByte(b[old:], '\n') + 1
-	switch {
-	case end > old:
+// release gives an empty buffer back.
+func (s *stream) release() {
+	if s.buf != nil && s.held == 0 {
+		outputBuffers.Put(s.buf)
+		s.buf = nil
+	}
+}
+
+// emit sends the whole lines of the buffer, to which n bytes have come, and holds the rest.
+func (s *stream) emit(n int) {
+	const begin = frame.HeaderLen
+	old, b := begin+s.held, (*s.buf)[:begin+s.held+n]
+	end := old + lastLine(b[old:])
+	if end > old {
 		s.send(b[:end], 0)
-	case len(b) == frame.HeaderLen+ChunkLen:
+	} else if end = begin; len(b) == len(*s.buf) {
 		end = len(b)
 		s.send(b, frame.More)
-	default:
-		end = frame.HeaderLen
 	}
-	s.rest = append(s.rest[:0], b[end:]...)
+	s.held = copy((*s.buf)[begin:], b[end:])
+	s.release()
+}
+
+// lastLine is the length of the whole lines of b. bytes.LastIndexByte looks at a byte at a time, IndexByte at many: what
+// is no text at all is found out by the latter.
+func lastLine(b []byte) int {
+	const near = 4 << 10
+	far := max(0, len(b)-near)
+	if i := bytes.LastIndexByte(b[far:], '\n'); i >= 0 {
+		return far + i + 1
+	}
+	if bytes.IndexByte(b[:far], '\n') < 0 {
+		return 0
+	}
+	return bytes.LastIndexByte(b[:far], '\n') + 1
 }
 
 // flush sends a begun line.
 func (s *stream) flush() {
-	if len(s.rest) > 0 {
-		s.send(append(make([]byte, frame.HeaderLen, frame.HeaderLen+len(s.rest)), s.rest...), frame.More)
-		s.rest = s.rest[:0]
+	if s.held > 0 {
+		s.send((*s.buf)[:frame.HeaderLen+s.held], frame.More)
+		s.held = 0
 	}
+	s.release()
 }
 
 // send waits for credit for what b holds behind the room for a header. When the launcher is lost the bytes are dropped,

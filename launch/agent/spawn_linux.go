@@ -40,3 +40,9 @@ func bootID() string {
 
 // fionread is the ioctl that tells how much a pipe holds.
 const fionread = unix.TIOCINQ
+
+// enlarge gives a pipe room for what a fast writer brings while nobody reads. Where the user has too many large ones
+// already it stays as it is.
+func enlarge(pipe syscall.RawConn) {
+	pipe.Control(func(fd uintptr) { unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeLen) })
+}

@@ -246,3 +246,12 @@ func TestSilence(t *testing.T) {
 	<-l.done
 	l.nothingLeft()
 }
+
+func TestLastLine(t *testing.T) {
+	big := strings.Repeat("x", 10_000)
+	for b, want := range map[string]int{"": 0, "a": 0, "\n": 1, "a\nb": 2, "a\nb\n": 4, big: 0, "a\n" + big: 2, "a\n" + big + "\nb": 10_003} {
+		if got := lastLine([]byte(b)); got != want {
+			t.Errorf("%.10q of %d: %d, want %d", b, len(b), got, want)
+		}
+	}
+}
