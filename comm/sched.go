@@ -111,16 +111,26 @@ func (h *hub) relevel(m *member) {
 	h.levels[l] = append(h.levels[l], m)
 }
 
-// pick chooses a rank for the next task: nil if all are full. Of idle ones the hub's own comes first, being next door.
+// swap moves a rank to another place among those of its level.
+func (h *hub) swap(m *member, to int) {
+	ms := h.levels[m.level]
+	other := ms[to]
+	ms[m.at], ms[to] = other, m
+	other.at, m.at = m.at, to
+}
+
+// pick chooses a rank for the next task: nil if all are full. Of idle ones the hub's own comes first, being next door,
+// then the last to become idle, which is still awake; those that are ready take turns.
 func (h *hub) pick() *member {
 	if h.members[0].level == idle {
 		return h.members[0]
 	}
-	for _, l := range []level{idle, ready} {
-		if ms := h.levels[l]; len(ms) > 0 {
-			h.turn++
-			return ms[h.turn%len(ms)]
-		}
+	if ms := h.levels[idle]; len(ms) > 0 {
+		return ms[len(ms)-1]
+	}
+	if ms := h.levels[ready]; len(ms) > 0 {
+		h.turn++
+		return ms[h.turn%len(ms)]
 	}
 	return nil
 }
@@ -157,6 +167,9 @@ func (h *hub) begin(t *task, m *member) {
 	m.port.send(frame.Header{Kind: kindRun, Src: uint32(t.src.rank), Dst: uint32(m.rank), ID: t.run}, t.payload)
 	h.touch(m)
 	h.relevel(m)
+	if m.level == idle { // with more slots: others first
+		h.swap(m, 0)
+	}
 }
 
 // submit takes a task from a rank. payload is lent or given.
@@ -244,6 +257,9 @@ func (h *hub) result(m *member, f frame.Header, payload []byte) error {
 	h.unlist(t)
 	h.release(t)
 	h.relevel(m)
+	if m.level == idle { // and awake: it comes next
+		h.swap(m, len(h.levels[idle])-1)
+	}
 	h.beginOwn(m)
 	h.dispatch()
 	return nil
