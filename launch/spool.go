@@ -150,7 +150,7 @@ func (s *spool) compress() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = true
-	if err != nil {
+	if err != nil && err != errLeft {
 		s.err = fmt.Errorf("%s: %w", s.file, err)
 	}
 	s.cond.Broadcast()

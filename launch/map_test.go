@@ -1,0 +1,110 @@
+package launch
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestMap(t *testing.T) {
+	two := []Capacity{{"a", 2, 8}, {"b", 3, 0}}
+	for _, c := range []struct {
+		name    string
+		nodes   []Capacity
+		r       Request
+		nodeOf  string
+		slots   string
+		warning string
+		err     string
+	}{
+		{"all slots", two, Request{}, "0 0 1 1 1", "4 4 0 0 0", "", ""},
+		{"fewer", two, Request{N: 3}, "0 0 1", "4 4 0", "", ""},
+		{"cyclic", two, Request{N: 4, Order: Cyclic}, "0 1 0 1", "4 0 4 0", "", ""},
+		{"cyclic until full", two, Request{Order: Cyclic}, "0 1 0 1 1", "4 0 4 0 0", "", ""},
+		{"too many", two, Request{N: 8}, "0 0 0 0 1 1 1 1", "2 2 2 2 0 0 0 0", "8 ranks on 5 slots: they share processors", ""},
+		{"too many, cyclic", two, Request{N: 7, Order: Cyclic}, "0 1 0 1 1 0 1", "2 0 3 0 0 3 0", "7 ranks on 5 slots: they share processors", ""},
+		{"too many, refused", two, Request{N: 6, NoOversubscribe: true}, "", "", "", "6 ranks on 5 slots: add hosts or leave out --no-oversubscribe"},
+		{"ppn", two, Request{PPN: 1}, "0 1", "8 0", "", ""},
+		{"ppn beyond the slots of one", two, Request{PPN: 3, N: 4}, "0 0 0 1", "2 3 3 0", "3 ranks on 2 slots of a: they share processors", ""},
+		{"ppn too small", two, Request{PPN: 2, N: 5}, "", "", "", "want 5 ranks, --ppn 2 on 2 nodes gives 4: add hosts or raise --ppn"},
+		{"CPUs decide", []Capacity{{"a", 0, 4}, {"b", 0, 2}}, Request{}, "0 0 0 0 1 1", "1 1 1 1 1 1", "", ""},
+		{"given slots of a rank", []Capacity{{"a", 0, 4}, {"b", 0, 1}}, Request{CPUs: 2}, "0 0 1", "2 2 2", "", ""},
+		{"uneven shares", []Capacity{{"a", 0, 8}}, Request{N: 3}, "0 0 0", "2 3 3", "", ""},
+		{"at least one", []Capacity{{"a", 9, 2}}, Request{N: 3}, "0 0 0", "1 1 1", "", ""},
+		{"unknown", []Capacity{{"a", 0, 0}}, Request{N: 3}, "", "", "", "no node has a slot: add hosts"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p, warning, err := Map(c.nodes, c.r)
+			if got := fmt.Sprint(err); err != nil && got != c.err || err == nil && c.err != "" {
+				t.Fatalf("error %q, want %q", got, c.err)
+			}
+			if err != nil {
+				return
+			}
+			if got := strings.Trim(fmt.Sprint(p.NodeOf), "[]"); got != c.nodeOf {
+				t.Errorf("nodes %s, want %s", got, c.nodeOf)
+			}
+			if got := strings.Trim(fmt.Sprint(p.Slots), "[]"); got != c.slots {
+				t.Errorf("slots %s, want %s", got, c.slots)
+			}
+			if warning != c.warning {
+				t.Errorf("warning %q, want %q", warning, c.warning)
+			}
+			for n := range c.nodes {
+				for i, r := range p.On(n) {
+					if p.LocalRank[r] != i {
+						t.Errorf("rank %d is local rank %d of its node, want %d", r, p.LocalRank[r], i)
+					}
+				}
+			}
+		})
+	}
+}
+
+// Knowing the CPUs must not move a rank: nodes are chosen before they can be asked.
+func TestKnownPlacementStands(t *testing.T) {
+	for _, r := range []Request{{}, {N: 3}, {PPN: 2}, {N: 9, Order: Cyclic}} {
+		before := []Capacity{{"a", 2, 0}, {"b", 2, 0}, {"c", 1, 0}}
+		if !r.Known(before) {
+			t.Fatalf("%+v: not known", r)
+		}
+		after := slices.Clone(before)
+		for i := range after {
+			after[i].CPUs = 16
+		}
+		p, _, err := Map(before, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if q, _, _ := Map(after, r); !slices.Equal(p.NodeOf, q.NodeOf) {
+			t.Errorf("%+v: nodes %v, with CPUs %v", r, p.NodeOf, q.NodeOf)
+		}
+	}
+	if (Request{}).Known([]Capacity{{"a", 0, 0}}) {
+		t.Error("slots of a node with unknown CPUs are known")
+	}
+}
+
+func TestFold(t *testing.T) {
+	for _, c := range []struct{ hosts, want string }{
+		{"a", "a"},
+		{"node2 node3 node4 node9", "node[2-4,9]"},
+		{"node1", "node1"},
+		{"node09 node10 node11", "node[09-11]"},
+		{"n1 m1 n2 x", "m1,n[1-2],x"},
+		{"10.0.0.1 10.0.0.2", "10.0.0.1,10.0.0.2"},
+		{"::1 h1", "::1,h1"},
+		{"7 8", "[7-8]"},
+	} {
+		if got := fold(strings.Fields(c.hosts)); got != c.want {
+			t.Errorf("%s: %s, want %s", c.hosts, got, c.want)
+		}
+	}
+	if got := rankNames([]int{0, 1, 2, 5}); got != "ranks 0-2,5" {
+		t.Error(got)
+	}
+	if got := rankNames([]int{5}); got != "rank 5" {
+		t.Error(got)
+	}
+}
