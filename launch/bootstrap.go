@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/pprun/pprun/launch/agent"
 )
 
 //go:embed bootstrap.sh
@@ -37,7 +39,7 @@ const (
 // Nothing is sent that the script has not asked for: a shell may read its input further than its script goes. alive is
 // called with each sign of progress. The returned reader goes on where the agent's first frame begins.
 func bootstrap(rw io.ReadWriter, alive func()) (io.Reader, error) {
-	digest, err := ownDigest()
+	digest, err := agent.Identity()
 	if err != nil {
 		return nil, fmt.Errorf("this executable: %w", err)
 	}

@@ -2,8 +2,6 @@ package launch
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"io"
 	"os"
 	"runtime"
@@ -12,26 +10,12 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// This executable is also the agent on every node. It is read, hashed and compressed at most once, and only when a node
+// This executable is also the agent on every node. It is read and compressed at most once, and only when a node
 // needs it.
 var (
-	ownDigest = sync.OnceValues(hashSelf) // sha256, hex
-	ownBytes  = sync.OnceValues(readSelf)
-	ownGzip   = sync.OnceValues(packSelf)
+	ownBytes = sync.OnceValues(readSelf)
+	ownGzip  = sync.OnceValues(packSelf)
 )
-
-func hashSelf() (string, error) {
-	f, err := openSelf()
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
 
 func readSelf() ([]byte, error) {
 	f, err := openSelf()

@@ -3,11 +3,9 @@ package agent
 import (
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -38,7 +36,7 @@ func (a *agent) welcome(payload []byte) error {
 	r.Hostname, _ = os.Hostname()
 	if a.cfg.Remote {
 		r.Reached = reached(os.Getenv("SSH_CONNECTION"))
-		if r.Digest, err = ownDigest(); err != nil {
+		if r.Digest, err = Identity(); err != nil {
 			return fmt.Errorf("hello: %w", err)
 		}
 	}
@@ -75,20 +73,6 @@ func reached(connection string) string {
 		return ""
 	}
 	return f[2]
-}
-
-// ownDigest is the sha256 of the running executable.
-func ownDigest() (string, error) {
-	f, err := openSelf()
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // release is the version that `go install` or the version control system gave this build.

@@ -108,7 +108,7 @@ type Hello struct {
 type Ready struct {
 	Version   int
 	Release   string // of pprun, for messages
-	Digest    string // sha256 of the agent's own executable, hex; empty for a local agent
+	Digest    string // Identity of the agent's executable; empty for a local agent
 	OS, Arch  string // as GOOS, GOARCH
 	Hostname  string // what the node calls itself
 	CPUs      int    // usable ones: affinity and cgroup limits count

@@ -1,0 +1,47 @@
+package agent
+
+import (
+	"crypto/sha256"
+	"debug/elf"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// Identity names the running executable, in 64 hex digits: two executables with the same name are the same program. It is
+// made from the build ID that the Go linker writes into an ELF file, whose last part is a hash of the contents, because
+// to hash 8 MB on every node at every start costs more than all else that an agent does; where there is no build ID it is
+// the sha256 of the file.
+var Identity = sync.OnceValues(func() (string, error) {
+	f, err := openSelf()
+	if err != nil {
+		return "", fmt.Errorf("the agent's own executable: %w", err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if id := goBuildID(f); id != nil {
+		h.Write(id)
+	} else if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("the agent's own executable: %w", err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+})
+
+// goBuildID returns the description of the note that cmd/link writes (cmd/internal/buildid), nil where there is none.
+func goBuildID(r io.ReaderAt) []byte {
+	f, err := elf.NewFile(r)
+	if err != nil {
+		return nil
+	}
+	note := f.Section(".note.go.buildid")
+	if note == nil {
+		return nil
+	}
+	b, err := note.Data()
+	const head = 16 // lengths of name and description, type, "Go\0\0"
+	if err != nil || len(b) <= head || string(b[12:15]) != "Go\x00" {
+		return nil
+	}
+	return b[head:]
+}
