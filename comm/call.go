@@ -10,23 +10,24 @@ import (
 
 // A call is a task at the rank that submitted it: a future without its type.
 type call struct {
-	comm   *Comm
-	fn     *function
-	id     uint64
-	scope  *scope // of the context it was submitted in; nil if that cannot end
-	wait   atomic.Pointer[waiter]
-	state  atomic.Uint32
-	size   int    // of its argument
-	rank   int32  // that ran it
-	status status // these four are set before wait is finished, and not changed after
-	body   []byte // the result, or the wireError
-	err    error  // of statusFailed
+	comm  *Comm
+	fn    *function
+	id    uint64
+	scope *scope // of the context it was submitted in; nil if that cannot end
+	wait  atomic.Pointer[waiter]
+	state atomic.Uint32
+	rank  int32  // that ran it
+	size  int    // of its argument
+	body  []byte // the result, or the wireError
+	err   error  // of statusFailed
+
+	status status // with rank, body and err it is set before wait is finished, and not changed after
 	nested bool   // submitted by a running task
 	small  [smallLen]byte
 }
 
-// smallLen is how many bytes of a task, or of a result, need no memory of their own.
-const smallLen = 24
+// smallLen is how many bytes of a task, or of a result, need no memory of their own. With it a Future takes 128 bytes.
+const smallLen = 22
 
 // Bits of call.state. An id may be used again only when the hub has got both the task and the word that it is canceled:
 // whoever sets the second bit sends that word.

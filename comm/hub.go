@@ -153,43 +153,21 @@ func (h *hub) broadcast(f frame.Header, payload []byte) {
 	h.urgent.Store(true)
 }
 
-// A hubPort is the way from rank 0 to the hub: a call.
-type hubPort struct{ hub *hub }
-
-func (p hubPort) send(f frame.Header, payload []byte) {
-	h := p.hub
-	m := h.members[0]
-	if relayed(f.Kind) {
-		to, err := h.relay(f, payload)
-		if err != nil {
-			panic("comm: " + err.Error()) // SendMessage checks
+// finish ends the links: in order the other ranks close them, having read the bye.
+func (h *hub) finish(readers *sync.WaitGroup, err error) {
+	h.flush()
+	hurry := lingerTime
+	if err != nil {
+		hurry = 100 * time.Millisecond // enough for them to hear of it
+	}
+	timer := time.AfterFunc(hurry, func() {
+		for _, l := range h.links {
+			l.conn.Close()
 		}
-		to.nudge()
-		return
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if err := h.receive(m, f, payload); err != nil {
-		h.lose(m, err.Error())
+	})
+	readers.Wait()
+	timer.Stop()
+	for _, l := range h.links {
+		l.close()
 	}
 }
-
-func (p hubPort) flush() { p.hub.flush() }
-
-func (p hubPort) nudge() {
-	if p.hub.urgent.Load() {
-		p.hub.flush()
-	}
-}
-
-// A rankPort is the way from the hub to rank 0: a call.
-type rankPort struct{ comm *Comm }
-
-func (p rankPort) send(f frame.Header, payload []byte) {
-	if err := p.comm.receive(f, payload); err != nil {
-		panic("comm: " + err.Error()) // the hub itself made or checked it
-	}
-}
-
-func (p rankPort) flush() {}
-func (p rankPort) nudge() {}

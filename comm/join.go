@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"sync"
 	"time"
@@ -105,101 +104,6 @@ func (c *Comm) host(ctx context.Context, d *door, leave func(error)) error {
 		h.finish(&readers, err)
 		d.close()
 		leave(err)
-	}
-	return nil
-}
-
-// finish ends the links: in order the other ranks close them, having read the bye.
-func (h *hub) finish(readers *sync.WaitGroup, err error) {
-	h.flush()
-	hurry := lingerTime
-	if err != nil {
-		hurry = 100 * time.Millisecond // enough for them to hear of it
-	}
-	timer := time.AfterFunc(hurry, func() {
-		for _, l := range h.links {
-			l.conn.Close()
-		}
-	})
-	readers.Wait()
-	timer.Stop()
-	for _, l := range h.links {
-		l.close()
-	}
-}
-
-// hurryFrames is how many frames the hub handles before it lets others have its lock.
-const hurryFrames = 128
-
-// read handles what comes over a link until it ends.
-func (h *hub) read(l *link) {
-	handled := 0 // since h.mu was taken; 0: it is not held
-	var relays []port
-	err := func() error {
-		for {
-			if handled > 0 && (handled >= hurryFrames || !l.reader.Buffered()) {
-				ports := h.untouch()
-				h.mu.Unlock()
-				handled = 0
-				relays = append(relays, ports...)
-			}
-			if len(relays) > 0 && !l.reader.Buffered() {
-				for _, p := range relays {
-					p.flush()
-				}
-				relays = relays[:0]
-			}
-			f, payload, err := l.reader.Next()
-			if err != nil {
-				return err
-			}
-			m := l.member(h, f.Src)
-			if m == nil {
-				return fmt.Errorf("it sends a frame of rank %d", f.Src)
-			}
-			if len(payload) > lentLen {
-				payload = append([]byte(nil), payload...)
-			}
-			if relayed(f.Kind) {
-				if handled > 0 {
-					relays = append(relays, h.untouch()...)
-					h.mu.Unlock()
-					handled = 0
-				}
-				to, err := h.relay(f, payload)
-				if err != nil {
-					return err
-				}
-				relays = append(relays, to)
-				continue
-			}
-			if handled == 0 {
-				h.mu.Lock()
-			}
-			handled++
-			if err := h.receive(m, f, payload); err != nil {
-				return err
-			}
-		}
-	}()
-	if handled == 0 {
-		h.mu.Lock()
-	}
-	reason := "its link broke: " + err.Error()
-	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
-		reason = "it ended, or its link was cut"
-	}
-	h.lose(h.members[l.ranks[0]], reason)
-	h.mu.Unlock()
-	h.flush()
-}
-
-// member returns the sender of a frame, nil if it is not behind this link.
-func (l *link) member(h *hub, src uint32) *member {
-	for _, r := range l.ranks {
-		if uint32(r) == src {
-			return h.members[r]
-		}
 	}
 	return nil
 }

@@ -56,6 +56,11 @@ func (s *server) enqueue(h frame.Header, payload []byte) error {
 		s.runs = append(s.runs, nil)
 	}
 	s.runs[i] = t
+	if len(s.queue) == cap(s.queue) && s.head > 0 { // room at the front
+		n := copy(s.queue, s.queue[s.head:])
+		clear(s.queue[n:])
+		s.queue, s.head = s.queue[:n], 0
+	}
 	s.queue = append(s.queue, t)
 	s.wake()
 	return nil

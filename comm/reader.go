@@ -1,0 +1,107 @@
+package comm
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/pprun/pprun/comm/frame"
+)
+
+// A reader handles what comes over one link of the hub. It takes the hub's lock once for all the frames that have
+// arrived together, and flushes what they caused when there are no more.
+type reader struct {
+	hub     *hub
+	link    *link
+	handled int    // frames since hub.mu was taken; 0: it is not held
+	touched []port // to be flushed
+}
+
+// maxHandled is how many frames are handled before others get the lock.
+const maxHandled = 128
+
+// read handles what comes over a link until it ends, and with it the job.
+func (h *hub) read(l *link) {
+	r := &reader{hub: h, link: l}
+	err := r.loop()
+	reason := "its link broke: " + err.Error()
+	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
+		reason = "it ended, or its link was cut"
+	}
+	r.lock()
+	h.lose(h.members[l.ranks[0]], reason)
+	r.unlock()
+	r.flush()
+}
+
+func (r *reader) loop() error {
+	for {
+		more := r.link.reader.Buffered()
+		if !more || r.handled >= maxHandled {
+			r.unlock()
+		}
+		if !more {
+			r.flush()
+		}
+		f, payload, err := r.link.reader.Next()
+		if err != nil {
+			return err
+		}
+		if len(payload) > lentLen {
+			payload = append([]byte(nil), payload...)
+		}
+		if err := r.handle(f, payload); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *reader) handle(f frame.Header, payload []byte) error {
+	m := r.link.member(r.hub, f.Src)
+	if m == nil {
+		return fmt.Errorf("it sends a frame of rank %d", f.Src)
+	}
+	if relayed(f.Kind) {
+		r.unlock()
+		to, err := r.hub.relay(f, payload)
+		if err == nil {
+			r.touched = append(r.touched, to)
+		}
+		return err
+	}
+	r.lock()
+	return r.hub.receive(m, f, payload)
+}
+
+func (r *reader) lock() {
+	if r.handled == 0 {
+		r.hub.mu.Lock()
+	}
+	r.handled++
+}
+
+func (r *reader) unlock() {
+	if r.handled > 0 {
+		r.touched = append(r.touched, r.hub.untouch()...)
+		r.hub.mu.Unlock()
+		r.handled = 0
+	}
+}
+
+func (r *reader) flush() {
+	for _, p := range r.touched {
+		p.flush()
+	}
+	r.touched = r.touched[:0]
+}
+
+// member returns the sender of a frame, nil if it is not behind this link.
+func (l *link) member(h *hub, src uint32) *member {
+	for _, r := range l.ranks {
+		if uint32(r) == src {
+			return h.members[r]
+		}
+	}
+	return nil
+}
