@@ -133,7 +133,7 @@ func (l *link) flush() {
 		l.keep(b)
 	}
 	l.writing = false
-	if len(l.bulk) > 0 {
+	if len(l.bulk) > 0 || l.closing { // close may have rung while this goroutine was writing
 		l.ring()
 	}
 }
