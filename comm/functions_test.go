@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/pprun/pprun/comm"
 )
@@ -36,6 +37,7 @@ var (
 		ended <- struct{}{}
 		return 0, ctx.Err()
 	})
+	naps     = comm.Register("naps", func(_ context.Context, d time.Duration) (int, error) { time.Sleep(d); return 1, nil })
 	inTask   = comm.Register("in_task", func(ctx context.Context, _ int) (bool, error) { return comm.InTask(ctx), nil })
 	unsorted = comm.Register("not_finite", func(_ context.Context, v map[string]any) (map[string]any, error) { return v, nil })
 )

@@ -46,16 +46,18 @@ func (k *call) join(ctx context.Context) error {
 	if k.ended() {
 		return nil
 	}
-	w := bells.Get().(*bell)
-	if !k.await(&w.waiter) {
-		bells.Put(w)
+	b := k.comm.bell()
+	if !k.await(&b.waiter) {
+		k.comm.keep(b)
 		return nil
 	}
-	k.comm.up.flush()
+	if k.comm != nil {
+		k.comm.up.flush()
+	}
 	defer yield(ctx)()
 	select {
-	case <-w.rung:
-		bells.Put(w)
+	case <-b.rung:
+		k.comm.keep(b)
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -68,11 +70,23 @@ type bell struct {
 	rung chan struct{}
 }
 
-var bells = sync.Pool{New: func() any {
+// bell returns a bell, keep takes it back once it has rung or been refused. c may be nil.
+func (c *Comm) bell() *bell {
+	if c != nil {
+		if b, ok := c.bells.Get().(*bell); ok {
+			return b
+		}
+	}
 	b := &bell{rung: make(chan struct{}, 1)}
 	b.fire = func(*call) { b.rung <- struct{}{} }
 	return b
-}}
+}
+
+func (c *Comm) keep(b *bell) {
+	if c != nil {
+		c.bells.Put(b)
+	}
+}
 
 // Done returns a channel that is closed when the result is there, for select.
 func (f *Future[R]) Done() <-chan struct{} {

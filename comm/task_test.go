@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/pprun/pprun/comm"
 )
@@ -264,4 +267,60 @@ func TestInTask(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestSynctest shows that a job in one process lives in a bubble: an hour passes at once.
+func TestSynctest(t *testing.T) {
+	for range 2 { // a second bubble must not meet channels of the first
+		synctest.Test(t, func(t *testing.T) {
+			world(t, 3, onZero(func(ctx context.Context, c *comm.Comm) error {
+				began := time.Now()
+				f := naps.Submit(ctx, time.Hour)
+				hasty, cancel := context.WithTimeout(ctx, time.Minute)
+				defer cancel()
+				if _, err := f.Get(hasty); !errors.Is(err, context.DeadlineExceeded) {
+					return fmt.Errorf("after a minute: %v", err)
+				}
+				n, err := f.Get(ctx)
+				if took := time.Since(began); n != 1 || err != nil || took != time.Hour {
+					return fmt.Errorf("%d, %v after %v", n, err, took)
+				}
+				if s := c.Stats(); s.Nodes[0].Time != time.Hour {
+					return fmt.Errorf("stats %+v", s)
+				}
+				return nil
+			}))
+		})
+	}
+}
+
+func TestThenOfAFailure(t *testing.T) {
+	called := false
+	_, err := double.Submit(t.Context(), 1).Then(func(int, error) { called = true }).Get(t.Context())
+	if !called || err == nil || !strings.Contains(err.Error(), "carries no Comm") {
+		t.Errorf("called: %v, %v", called, err)
+	}
+}
+
+func TestWriteStats(t *testing.T) {
+	world(t, 2, onZero(func(ctx context.Context, c *comm.Comm) error {
+		if _, err := whoami.OnAll(ctx, struct{}{}); err != nil {
+			return err
+		}
+		var b strings.Builder
+		if err := c.WriteStats(&b); err != nil {
+			return err
+		}
+		want := regexp.MustCompile(`^Job execution statistics:
+ job count \| % of all jobs \| job time sum \| time per job \| job server
+         1 \|         50\.00 \| {7}\d\.\d{4} \| {5}\d\.\d{6} \| node0
+         1 \|         50\.00 \| {7}\d\.\d{4} \| {5}\d\.\d{6} \| node1
+Time elapsed since server creation [\d.e-]+
+0 active tasks, 2 cores
+$`)
+		if !want.MatchString(b.String()) {
+			return fmt.Errorf("got\n%s", b.String())
+		}
+		return nil
+	}))
 }
