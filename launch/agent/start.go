@@ -107,7 +107,7 @@ func (a *agent) startAll(p *plan) error {
 		ranks[i] = a.ranks[r.Rank]
 	}
 	errs := make([]error, len(ranks))
-	var next, failed atomic.Int64
+	var next, started, failed atomic.Int64
 	threads := min(spawnThreads, len(ranks))
 	done := make(chan struct{}, threads)
 	for range threads {
@@ -120,6 +120,8 @@ func (a *agent) startAll(p *plan) error {
 				}
 				if errs[i] = a.run(ranks[i], p); errs[i] != nil {
 					failed.Add(1)
+				} else {
+					started.Add(1)
 				}
 			}
 		})
@@ -130,7 +132,7 @@ func (a *agent) startAll(p *plan) error {
 	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
 		return a.explain(p, ranks[i], errs[i])
 	}
-	if int(next.Load()) < len(ranks) {
+	if int(started.Load()) < len(ranks) {
 		return &Failure{Phase: "start", Rank: -1, Code: 125, Text: "the job ended before all ranks had started on " + a.host}
 	}
 	return nil
