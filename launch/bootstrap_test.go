@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/pprun/pprun/launch/agent"
 )
 
 func TestAnswer(t *testing.T) {
@@ -82,7 +84,7 @@ func shell(t *testing.T, sh []string, env ...string) (r io.Reader, err error) {
 
 // The test binary stands in for the agent: its first words are a test's output.
 func TestBootstrap(t *testing.T) {
-	digest, err := ownDigest()
+	digest, err := agent.Identity()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // build builds a Go package directory or file into a temporary directory. The result is a static program of the same
@@ -85,6 +86,7 @@ func goRun(ctx context.Context, env []string, args ...string) ([]byte, error) {
 	cmd.Env = append(os.Environ(), env...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.WaitDelay = time.Second // compilers may outlive the go command that was told to stop
 	if err := cmd.Run(); err != nil {
 		if said := strings.TrimSpace(stderr.String()); said != "" {
 			err = errors.New(said)

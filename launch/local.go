@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"sync"
 	"syscall"
 	"time"
 
@@ -54,7 +55,7 @@ func (l Local) launch() (io.ReadWriteCloser, error) {
 		ours.Close()
 		return nil, err
 	}
-	return &localConn{ours, cmd}, nil
+	return &localConn{Conn: ours, cmd: cmd}, nil
 }
 
 // socketpair returns the launcher's end, which knows deadlines, and the agent's.
@@ -76,7 +77,9 @@ func socketpair() (net.Conn, *os.File, error) {
 // localConn is the connection to an agent that is our child.
 type localConn struct {
 	net.Conn
-	cmd *exec.Cmd
+	cmd  *exec.Cmd
+	once sync.Once
+	err  error // of closing, set by once
 }
 
 // lastWait is how long an agent may take to end once its connection is closed, beyond what it needs to end its ranks.
@@ -84,9 +87,11 @@ const lastWait = 15 * time.Second
 
 // Close ends the agent: the end of its input is its order to end everything.
 func (c *localConn) Close() error {
-	err := c.Conn.Close()
-	kill := time.AfterFunc(lastWait, func() { c.cmd.Process.Kill() })
-	c.cmd.Wait()
-	kill.Stop()
-	return err
+	c.once.Do(func() {
+		c.err = c.Conn.Close()
+		kill := time.AfterFunc(lastWait, func() { c.cmd.Process.Kill() })
+		c.cmd.Wait()
+		kill.Stop()
+	})
+	return c.err
 }

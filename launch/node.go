@@ -32,7 +32,6 @@ type node struct {
 	running    map[int]bool // ranks that have not ended
 	failed     string       // why this node cannot take part; empty: it can
 	status     int          // exit status that failed calls for
-	started    bool         // it was told to start its ranks
 	done, gone bool         // said done; connection ended
 	silent     bool         // it ended because the agent said nothing
 	copied     atomic.Int64 // bytes of the program, uncompressed, that are on their way or there

@@ -13,12 +13,15 @@ import (
 )
 
 // signals are those that this process gets while the job runs.
-type signals struct{ c chan os.Signal }
+type signals struct {
+	c    chan os.Signal // what obey takes
+	pipe chan os.Signal // SIGPIPE, which nobody takes
+}
 
 // catchSignals begins to catch what pprun passes on or acts upon. Signals that were ignored when it began, as nohup and
 // shells do for jobs in the background, stay ignored.
 func catchSignals() *signals {
-	s := &signals{make(chan os.Signal, 64)}
+	s := &signals{make(chan os.Signal, 64), make(chan os.Signal, 1)}
 	for _, sig := range []os.Signal{
 		syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2,
 		syscall.SIGTSTP, syscall.SIGCONT,
@@ -27,12 +30,15 @@ func catchSignals() *signals {
 			signal.Notify(s.c, sig)
 		}
 	}
-	// Without a catcher a reader's leaving would end this process before the ranks (EPIPE says so too).
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	// Without a catcher a reader's leaving would end this process before the ranks; EPIPE says so as well.
+	signal.Notify(s.pipe, syscall.SIGPIPE)
 	return s
 }
 
-func (s *signals) stop() { signal.Stop(s.c) }
+func (s *signals) stop() {
+	signal.Stop(s.c)
+	signal.Stop(s.pipe)
+}
 
 // obey does what a signal means for the job.
 func (j *job) obey(s syscall.Signal) {

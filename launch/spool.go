@@ -23,6 +23,7 @@ type spool struct {
 	digest string // sha256 of the file, hex
 	size   int64
 	mode   os.FileMode
+	window int // spoolWindow
 
 	once    sync.Once // starts the compressor
 	mu      sync.Mutex
@@ -65,7 +66,7 @@ func newSpool(file string, readers []int) (*spool, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &spool{file: file, digest: hex.EncodeToString(hash.Sum(nil)), size: n, mode: st.Mode().Perm(), readers: map[int]int{}}
+	s := &spool{file: file, digest: hex.EncodeToString(hash.Sum(nil)), size: n, mode: st.Mode().Perm(), window: spoolWindow, readers: map[int]int{}}
 	s.cond.L = &s.mu
 	for _, r := range readers {
 		s.readers[r] = 0
@@ -216,7 +217,7 @@ func (w *spoolWriter) flush() error {
 	s := w.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.chunks) >= spoolWindow && len(s.readers) > 0 {
+	for len(s.chunks) >= s.window && len(s.readers) > 0 {
 		s.cond.Wait()
 	}
 	if len(s.readers) == 0 {

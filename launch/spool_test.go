@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/pprun/pprun/launch/agent"
 )
 
 func spoolOf(t *testing.T, content []byte, readers ...int) *spool {
@@ -76,25 +77,32 @@ func TestSpoolServesAll(t *testing.T) {
 	}
 }
 
-// A reader that has stopped holds the others up only until it leaves, and only beyond the window.
-func TestSpoolWaitsForTheSlowWithinTheWindow(t *testing.T) {
-	content := make([]byte, (spoolWindow+8)*256<<10)
+// narrow is a spool of ten chunks with a window of four.
+func narrow(t *testing.T, readers ...int) *spool {
+	content := make([]byte, 10*agent.ChunkLen)
 	rand.NewChaCha8([32]byte{}).Read(content)
-	s := spoolOf(t, content, 0, 1)
-	for range spoolWindow - 1 {
+	s := spoolOf(t, content, readers...)
+	s.window = 4
+	return s
+}
+
+// A reader that has stopped holds the others up only beyond the window, and only until it leaves.
+func TestSpoolWaitsForTheSlowWithinTheWindow(t *testing.T) {
+	s := narrow(t, 0, 1)
+	n := 0
+	for ; n < s.window-1; n++ {
 		if _, more, err := s.next(0); !more || err != nil {
 			t.Fatal(more, err)
 		}
 	}
 	s.leave(1)
-	n := spoolWindow - 1
 	for more := true; more; n++ {
 		var err error
 		if _, more, err = s.next(0); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if n < spoolWindow+8 {
+	if n < 10 {
 		t.Errorf("%d chunks", n)
 	}
 	if _, _, err := s.next(1); err != errLeft {
@@ -103,9 +111,7 @@ func TestSpoolWaitsForTheSlowWithinTheWindow(t *testing.T) {
 }
 
 func TestSpoolCloseEndsAll(t *testing.T) {
-	content := make([]byte, (spoolWindow+8)*256<<10)
-	rand.NewChaCha8([32]byte{}).Read(content)
-	s := spoolOf(t, content, 0, 1)
+	s := narrow(t, 0, 1)
 	if _, _, err := s.next(0); err != nil {
 		t.Fatal(err)
 	}

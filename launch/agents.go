@@ -1,0 +1,83 @@
+package launch
+
+import (
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/pprun/pprun/hostfile"
+	"github.com/pprun/pprun/launch/agent"
+)
+
+// launch starts an agent on every node.
+func (j *job) launch() bool {
+	local := Local{}
+	if j.inherits() {
+		local.Stdin = j.Stdin
+	}
+	parts := []part{{launcher: local}, {launcher: &SSH{
+		AcceptNew: j.AcceptNew, ConfigFile: j.SSHConfig, Timeout: j.StartTimeout,
+		Warn: func(text string) { j.events <- event{what: warning(text)} },
+	}}}
+	hosts := make([]hostfile.Node, len(j.nodes))
+	for i, n := range j.nodes {
+		hosts[i] = n.host
+		k := 1
+		if n.local {
+			k = 0
+		}
+		parts[k].nodes = append(parts[k].nodes, i)
+	}
+	parts = slices.DeleteFunc(parts, func(p part) bool { return len(p.nodes) == 0 })
+	nodes := j.nodes
+	j.begun.Go(func() {
+		launchAll(j.ctx, parts, hosts, func(i int, conn io.ReadWriteCloser, err error) {
+			j.events <- event{nodes[i], arrived{conn, err}}
+		})
+	})
+	// Every host is tried before one's failure counts: the user learns of all of them.
+	j.until(func() bool {
+		return !slices.ContainsFunc(j.nodes, func(n *node) bool { return !n.up && n.failed == "" })
+	})
+	return j.settle()
+}
+
+// arrive takes up a node's connection.
+func (j *job) arrive(n *node, a arrived) {
+	switch {
+	case a.err != nil:
+		n.failed, n.status = nodeError(n.host.Host, a.err), StatusFailed
+		j.noteFailure()
+	case j.verdict != nil:
+		a.conn.Close()
+	default:
+		n.connect(a.conn, j.out, j.events)
+		n.sendValue(agent.KindHello, 0, agent.Hello{
+			Version: agent.Version, Job: j.id, Node: n.index, Host: n.host.Host, Grace: j.Grace,
+		})
+	}
+}
+
+// greet checks what an agent says of itself.
+func (j *job) greet(n *node, r agent.Ready) {
+	n.ready = &r
+	switch {
+	case r.Version != agent.Version:
+		n.failed = fmt.Sprintf("its agent (pprun %s) speaks protocol %d, this pprun %d: use one version", r.Release, r.Version, agent.Version)
+	case n.local: // it was started from this very executable
+	default:
+		if own, err := agent.Identity(); err != nil || r.Digest != own {
+			n.failed = fmt.Sprintf("its agent is another program than this pprun (%.12s, want %.12s): remove %s there", r.Digest, own, r.Cache)
+		}
+	}
+	if n.failed != "" {
+		n.status = StatusFailed
+		j.noteFailure()
+	}
+}
+
+// arrived is what a launcher reports of a node.
+type arrived struct {
+	conn io.ReadWriteCloser
+	err  error
+}

@@ -1,0 +1,131 @@
+package launch
+
+import (
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/pprun/pprun/launch/agent"
+)
+
+// end sees to it that nothing is left of the job, and returns its outcome.
+func (j *job) end() (int, error) {
+	j.endRanks()
+	j.dismiss()
+	return j.report()
+}
+
+// endRanks waits for the ranks of a condemned job to be gone.
+func (j *job) endRanks() {
+	if j.verdict == nil {
+		return
+	}
+	// Twice the grace for ranks that were signalled first and then killed; agents end them for good by then.
+	limit := time.After(2*j.Grace + 5*time.Second)
+	hint := time.Now().Add(2 * time.Second)
+	for j.starting && j.running > 0 && j.interrupted < 3 {
+		if !j.step(limit) {
+			break
+		}
+		if time.Now().After(hint) && j.meter.terminal && j.interrupted < 2 {
+			hint = hint.Add(time.Hour)
+			j.say("waiting up to %v for %s to end (Ctrl-C kills now)", j.Grace, count(j.running, "rank"))
+		}
+	}
+}
+
+// dismiss says bye to the agents and waits until they have cleaned up.
+func (j *job) dismiss() {
+	j.cancel()
+	j.stdin.close()
+	for _, n := range j.nodes {
+		n.send(agent.KindBye, 0)
+	}
+	limit := time.After(j.Grace + 5*time.Second)
+	for j.interrupted < 3 && slices.ContainsFunc(j.nodes, func(n *node) bool { return n.up && !n.gone && !n.done }) {
+		select {
+		case e := <-j.events:
+			j.take(e)
+		case s := <-j.signals.c:
+			j.obey(s.(syscall.Signal))
+		case <-limit:
+			j.interrupted = 3
+		}
+	}
+	if j.interrupted < 3 {
+		j.release()
+		return
+	}
+	var unsure []string
+	for _, n := range j.nodes {
+		if n.up && !n.gone && !n.done {
+			unsure = append(unsure, n.host.Host)
+		}
+	}
+	if unsure != nil {
+		j.say("%s: did not confirm that nothing is left there: look for the job's processes", fold(unsure))
+	}
+}
+
+// release waits for every goroutine of the job but the sinks', and removes what it made here.
+func (j *job) release() {
+	var all sync.WaitGroup
+	for _, n := range j.nodes {
+		if j.program != nil {
+			j.program.leaveAll(n)
+		}
+		all.Go(n.close)
+	}
+	all.Go(j.begun.Wait)
+	released := make(chan struct{})
+	go func() { all.Wait(); close(released) }()
+	for waiting := true; waiting; {
+		select {
+		case e := <-j.events:
+			if a, ok := e.what.(arrived); ok && a.conn != nil {
+				a.conn.Close() // it comes too late
+			}
+			if p, ok := e.what.(prepared); ok {
+				j.program = p.program
+			}
+		case <-released:
+			waiting = false
+		}
+	}
+	if j.program != nil {
+		j.program.close()
+	}
+}
+
+// report flushes the output and returns the outcome.
+func (j *job) report() (int, error) {
+	j.tick.Stop()
+	j.meter.clear()
+	defer j.signals.stop()
+	for _, s := range j.out.sinks() {
+		idle := s.close()
+		for waiting := true; waiting && j.interrupted < 2; {
+			select {
+			case <-idle:
+				waiting = false
+			case e := <-j.events: // a last write may fail
+				j.take(e)
+			case s := <-j.signals.c:
+				j.obey(s.(syscall.Signal))
+			}
+		}
+	}
+	for len(j.events) > 0 {
+		j.take(<-j.events)
+	}
+	j.out.close()
+	switch v := j.verdict; {
+	case v == nil:
+		return 0, nil
+	case v.text == "":
+		return v.status, nil
+	default:
+		return v.status, &failure{v.status, v.text}
+	}
+}

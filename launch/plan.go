@@ -1,0 +1,69 @@
+package launch
+
+import ()
+
+// plan looks at what is asked before anything is started: places the ranks where that needs no node's answer, leaves out
+// the nodes that get none, and has the program built or measured meanwhile.
+func (j *job) plan() bool {
+	for i, h := range j.Nodes {
+		j.nodes = append(j.nodes, &node{index: i, host: h, local: isLocal(h), running: map[int]bool{}})
+	}
+	if j.known = j.Known(j.capacities()); j.known {
+		p, _, err := Map(j.capacities(), j.Request)
+		if err != nil {
+			j.condemn(&verdict{status: StatusUsage, text: err.Error()})
+			return false
+		}
+		j.keep(p.Used())
+	}
+	var remote, all []int
+	for _, n := range j.nodes {
+		all = append(all, n.index)
+		if !n.local {
+			remote = append(remote, n.index)
+		}
+	}
+	var found target
+	switch source := isSource(j.Target); {
+	case source && j.NoStage:
+		j.fail(failf(StatusUsage, "%s has to be built and copied: leave out --no-stage", j.Target))
+	case !source:
+		var err error
+		if found, err = findTarget(&j.Config); err != nil {
+			j.fail(err)
+		}
+	}
+	if j.verdict != nil {
+		return false
+	}
+	c := j.Config
+	j.begun.Go(func() {
+		p, err := prepare(j.ctx, &c, found, remote, all)
+		j.events <- event{what: prepared{p, err}}
+	})
+	return true
+}
+
+// keep leaves only these nodes in the job.
+func (j *job) keep(used []int) {
+	kept := j.nodes[:0]
+	for i, n := range used {
+		kept = append(kept, j.nodes[n])
+		kept[i].index = i
+	}
+	j.nodes = kept
+}
+
+func (j *job) capacities() []Capacity {
+	all := make([]Capacity, len(j.nodes))
+	for i, n := range j.nodes {
+		all[i] = Capacity{Host: n.host.Host, Slots: n.host.Slots}
+		switch {
+		case n.local:
+			all[i].CPUs = cpus()
+		case n.ready != nil:
+			all[i].CPUs = n.ready.CPUs
+		}
+	}
+	return all
+}

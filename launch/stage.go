@@ -1,0 +1,83 @@
+package launch
+
+import (
+	"path/filepath"
+
+	"github.com/pprun/pprun/comm/frame"
+	"github.com/pprun/pprun/launch/agent"
+)
+
+// stage brings program and files to the nodes that lack them.
+func (j *job) stage() bool {
+	if !j.until(func() bool { return j.program != nil }) {
+		return false
+	}
+	for _, n := range j.nodes {
+		if len(n.ranks) == 0 {
+			j.program.leaveAll(n)
+		}
+	}
+	for _, n := range j.members() {
+		goos, arch := ownPlatform()
+		if n.ready != nil {
+			goos, arch = n.ready.OS, n.ready.Arch
+		}
+		if j.program.file == "" {
+			continue
+		}
+		if err := j.program.header.check(j.program.name, n.host.Host, goos, arch); err != nil {
+			n.failed, n.status = err.Error(), StatusNotExecutable
+			j.noteFailure()
+		}
+	}
+	if !j.settle() {
+		return false
+	}
+	expect := map[*node]int{}
+	for _, n := range j.members() {
+		for id, s := range j.program.spools {
+			if id == programID && n.local {
+				continue
+			}
+			expect[n]++
+			name := j.program.name
+			if id == programID {
+				n.size = s.size
+			} else {
+				name = j.Stage[id-filesID]
+			}
+			n.sendValue(agent.KindStage, id, agent.Stage{
+				Program: id == programID, Name: filepath.Base(name), Digest: s.digest, Size: s.size, Mode: uint32(s.mode),
+			})
+		}
+	}
+	return j.all(func(n *node) bool { return n.staged == expect[n] })
+}
+
+// stream sends a node the file it wants, in a goroutine of its own: a slow node holds up only itself.
+func (j *job) stream(n *node, id uint64) {
+	s := j.program.spools[id]
+	if s == nil {
+		return
+	}
+	n.work.Go(func() {
+		defer s.leave(n.index)
+		for more := true; more; {
+			var c chunk
+			var err error
+			if c, more, err = s.next(n.index); err != nil {
+				j.events <- event{n, unreadable{err}}
+				return
+			}
+			h := frame.Header{Kind: agent.KindChunk, ID: id}
+			if more {
+				h.Flags = frame.More
+			}
+			if n.conn.Send(h, c.data) != nil {
+				return // the reader says why
+			}
+			n.copied.Store(c.upTo)
+			j.sent.Add(int64(len(c.data)))
+		}
+	})
+}

@@ -1,0 +1,86 @@
+package launch
+
+import (
+	"slices"
+
+	"github.com/pprun/pprun/launch/agent"
+)
+
+// start starts the ranks: from here on user code runs.
+func (j *job) start() bool {
+	if j.forwards() {
+		var err error
+		if j.stdin, err = openInput(j.Stdin, j.stdinRanks()); err != nil {
+			j.fail(err)
+			return false
+		}
+	}
+	j.starting = true
+	env, missing := environment(j.Env, j.EnvNone)
+	for _, name := range missing {
+		j.warn("-x %s: is not set here", name)
+	}
+	for _, n := range j.members() {
+		s, err := j.order(n, env)
+		if err != nil {
+			j.fail(err)
+			return false
+		}
+		n.sendValue(agent.KindStart, 0, s)
+	}
+	j.stdin.start(j.nodes, &j.placement)
+	if !j.all(func(n *node) bool { return n.pids != nil }) {
+		return false
+	}
+	j.attending = true
+	j.meter.up(j)
+	return true
+}
+
+// order is what a node has to know to start its ranks.
+func (j *job) order(n *node, env []string) (agent.Start, error) {
+	p := &j.placement
+	s := agent.Start{
+		Program: agent.Program{Path: j.program.path, Name: j.program.name},
+		Args:    j.Args, Env: env, NodeEnv: j.EnvNone,
+		Dir: j.Dir, DirGiven: j.Dir != "",
+		Size: p.Size(), Nodes: p.Hosts, NodeOf: p.NodeOf, Slots: p.Slots,
+	}
+	if j.program.spools[programID] != nil && !n.local {
+		s.Program.Stage, s.Program.Path = programID, ""
+	}
+	if s.Dir == "" && len(j.Stage) == 0 {
+		s.Dir = workDir()
+	}
+	for _, rank := range n.ranks {
+		r := agent.Rank{Rank: rank, LocalRank: p.LocalRank[rank], MaxProcs: p.Slots[rank]}
+		if rank == 0 {
+			r.MaxProcs++ // for the hub: beside one busy goroutine it would wait 20 ms for a processor
+		}
+		switch {
+		case j.inherits() && rank == j.StdinTo:
+			r.Stdin = agent.StdinInherit
+		case j.stdin != nil && slices.Contains(j.stdinRanks(), rank):
+			r.Stdin = agent.StdinForward
+		}
+		s.Ranks = append(s.Ranks, r)
+	}
+	if j.authority == nil {
+		return s, nil
+	}
+	hub := j.nodes[p.NodeOf[0]]
+	s.Hub, s.CA, s.Time = hub.listening.Addresses, j.authority.cert.Raw, j.authority.now.Unix()
+	var err error
+	if n == hub {
+		if s.HubCert, err = j.authority.hub(hub.listening.PublicKey); err != nil {
+			return s, err
+		}
+	}
+	s.ClientCert, err = j.authority.node(n.ready.PublicKey, n.index, n.ranks)
+	return s, err
+}
+
+// attend sees the ranks through to their end.
+func (j *job) attend() {
+	j.until(func() bool { return j.running == 0 })
+}
