@@ -14,4 +14,8 @@ require (
 	golang.org/x/term v0.47.0
 )
 
-require github.com/x448/float16 v0.8.4 // indirect
+require (
+	github.com/rogpeppe/go-internal v1.16.0 // indirect
+	github.com/x448/float16 v0.8.4 // indirect
+	golang.org/x/tools v0.26.0 // indirect
+)
