@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"os"
 	"sync"
@@ -126,35 +127,39 @@ func (s *stream) setDeadline() (over bool) {
 	}
 }
 
-// read waits for n further bytes, which it puts into s.buf behind what is held there. A stream that says nothing holds
-// no buffer.
+// read waits for n further bytes, all that are there, which it puts into s.buf behind what is held there. A stream that
+// says nothing holds no buffer.
 func (s *stream) read(raw syscall.RawConn) (n int, err error) {
-	var readErr error
+	var end error // of the stream
 	err = raw.Read(func(fd uintptr) bool {
 		if s.buf == nil {
 			s.buf = outputBuffers.Get().(*[]byte)
 		}
-		for {
-			n, readErr = syscall.Read(int(fd), (*s.buf)[frame.HeaderLen+s.held:])
-			if readErr != syscall.EINTR {
-				break
+		for b := (*s.buf)[frame.HeaderLen+s.held:]; n < len(b); {
+			got, err := syscall.Read(int(fd), b[n:])
+			switch {
+			case err == syscall.EINTR:
+			case err == syscall.EAGAIN && n > 0:
+				return true
+			case err == syscall.EAGAIN:
+				s.release()
+				return false
+			case err != nil:
+				end = err
+				return true
+			case got == 0:
+				end = errEnd
+				return true
+			default:
+				n += got
 			}
-		}
-		if readErr == syscall.EAGAIN {
-			s.release()
-			return false
 		}
 		return true
 	})
-	switch {
-	case err != nil:
-		return 0, err
-	case readErr != nil:
-		return 0, readErr
-	case n <= 0:
-		return 0, errEnd
+	if n > 0 {
+		return n, nil // what ends the stream is met again
 	}
-	return n, nil
+	return 0, cmp.Or(err, end)
 }
 
 var errEnd = errors.New("end of stream")
