@@ -16,7 +16,7 @@ func (j *job) launch() bool {
 		local.Stdin = j.Stdin
 	}
 	parts := []part{{launcher: local}, {launcher: &SSH{
-		AcceptNew: j.AcceptNew, ConfigFile: j.SSHConfig, Timeout: j.StartTimeout,
+		AcceptNew: j.AcceptNew, ConfigFile: j.SSHConfig,
 		Warn: func(text string) { j.events <- event{what: warning(text)} },
 	}}}
 	hosts := make([]hostfile.Node, len(j.nodes))

@@ -258,7 +258,7 @@ func (j *job) lose(n *node, l lost) {
 	if j.program != nil {
 		j.program.leaveAll(n)
 	}
-	if n.done || n.failed != "" {
+	if idle := j.placement.Size() > 0 && len(n.ranks) == 0; n.done || n.failed != "" || idle {
 		return
 	}
 	why := l.words()

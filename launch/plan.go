@@ -1,7 +1,5 @@
 package launch
 
-import ()
-
 // plan looks at what is asked before anything is started: places the ranks where that needs no node's answer, leaves out
 // the nodes that get none, and has the program built or measured meanwhile.
 func (j *job) plan() bool {

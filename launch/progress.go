@@ -13,7 +13,7 @@ import (
 type meter struct {
 	terminal bool // standard error is one, and we may write there
 	verbose  bool
-	shown    int // width of the line that stands there; 0: none does
+	shown    string // the line that stands there
 	draw     func(string)
 }
 
@@ -33,18 +33,20 @@ func (m *meter) show(j *job) {
 		return
 	}
 	line := "pprun: " + j.progress()
-	if width, _, err := term.GetSize(int(j.Stderr.Fd())); err == nil && len(line) >= width {
+	if width, _, err := term.GetSize(int(j.Stderr.Fd())); err == nil && width > 0 && len(line) >= width {
 		line = line[:max(0, width-1)]
 	}
-	m.draw("\r" + line + strings.Repeat(" ", max(0, m.shown-len(line))))
-	m.shown = len(line)
+	if line != m.shown { // ssh may be asking for a passphrase meanwhile
+		m.draw("\r" + line + strings.Repeat(" ", max(0, len(m.shown)-len(line))))
+		m.shown = line
+	}
 }
 
 // clear takes the line away, so that something else can be written.
 func (m *meter) clear() {
-	if m.shown > 0 {
-		m.draw("\r" + strings.Repeat(" ", m.shown) + "\r")
-		m.shown = 0
+	if m.shown != "" {
+		m.draw("\r" + strings.Repeat(" ", len(m.shown)) + "\r")
+		m.shown = ""
 	}
 }
 

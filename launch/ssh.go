@@ -8,7 +8,6 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/pprun/pprun/hostfile"
 	"github.com/pprun/pprun/ssh"
@@ -18,9 +17,8 @@ import (
 // becomes the agent.
 type SSH struct {
 	AcceptNew  bool
-	ConfigFile string        // instead of the user's; empty: as ssh does
-	Timeout    time.Duration // for all of one node; 0: none beside those of single steps
-	Warn       func(string)  // told of what hinders nothing; may be nil
+	ConfigFile string       // instead of the user's; empty: as ssh does
+	Warn       func(string) // told of what hinders nothing; may be nil
 	shared     ssh.Shared
 }
 
