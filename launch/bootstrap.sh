@@ -7,18 +7,6 @@ d=@DIGEST@ n=@NONCE@ size=@SIZE@
 # The marker is put together here, so that an echo of this script does not contain it.
 say() { printf '\n%s-%s:%s\n' pprun "$n" "$1"; }
 
-# candidates are the agent's own cache directories, in its order.
-candidates() {
-	u=`id -u`
-	[ -n "$PPRUN_CACHE" ] && echo "$PPRUN_CACHE"
-	[ -n "$XDG_CACHE_HOME" ] && echo "$XDG_CACHE_HOME/pprun"
-	[ -n "$HOME" ] && echo "$HOME/.cache/pprun"
-	[ -n "$XDG_RUNTIME_DIR" ] && echo "$XDG_RUNTIME_DIR/pprun"
-	echo "/var/tmp/pprun-$u"
-	echo "/tmp/pprun-$u"
-	echo "/dev/shm/pprun-$u"
-}
-
 mine() { [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ]; }
 
 become() {
@@ -45,17 +33,28 @@ take() {
 	return 1
 }
 
-main() {
-	IFS='
-'
-	all=`candidates`
-	for c in $all; do
+# have becomes the agent that is in one of the directories.
+have() {
+	for c; do
 		[ -x "$c/agent-$d" ] && mine "$c" && become "$c/agent-$d"
 	done
+}
+
+main() {
+	# The agent's own cache directories, in its order. Those that a process is needed to name come second.
+	set --
+	[ -n "$PPRUN_CACHE" ] && set -- "$@" "$PPRUN_CACHE"
+	[ -n "$XDG_CACHE_HOME" ] && set -- "$@" "$XDG_CACHE_HOME/pprun"
+	[ -n "$HOME" ] && set -- "$@" "$HOME/.cache/pprun"
+	[ -n "$XDG_RUNTIME_DIR" ] && set -- "$@" "$XDG_RUNTIME_DIR/pprun"
+	have "$@"
+	u=`id -u`
+	set -- "$@" "/var/tmp/pprun-$u" "/tmp/pprun-$u" "/dev/shm/pprun-$u"
+	have "$@"
 	packed=plain
 	command -v gzip >/dev/null 2>&1 && packed=gzip
 	tried=
-	for c in $all; do
+	for c; do
 		mkdir -p "$c" 2>/dev/null
 		mine "$c" || { tried="$tried, $c: cannot be made or is not ours"; continue; }
 		runs "$c" || { tried="$tried, $c: cannot be written or is mounted noexec"; continue; }
@@ -66,4 +65,5 @@ main() {
 	done
 	say "nowhere ${tried#, }"
 }
+
 main; exit 1
