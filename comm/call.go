@@ -253,7 +253,7 @@ func (k *call) outcome() error {
 	case statusFailed:
 		return k.err
 	}
-	err, stack := decodeError(k.body)
+	stack, err := decodeError(k.body)
 	return &TaskError{
 		Func: k.fn.name, ID: k.id, Rank: int(k.rank), Node: k.comm.nodeName(int(k.rank)),
 		Panic: k.status == statusPanic, Stack: stack, Err: err,

@@ -83,7 +83,7 @@ var (
 		MaxArrayElements: maxElements,
 		MaxMapPairs:      maxElements,
 		DefaultMapType:   reflect.TypeFor[map[string]any](),
-		IntDec:           cbor.IntDecConvertSigned,
+		IntDec:           cbor.IntDecConvertSignedOrFail,
 		UTF8:             cbor.UTF8DecodeInvalid, // a Go string may hold any bytes
 	}.DecMode())
 )

@@ -43,7 +43,7 @@ type Comm struct {
 	server  server
 	mail    mailbox
 	then    callbacks
-	bells   sync.Pool // of *bell; not shared, since channels stay in their synctest bubble
+	bells   sync.Pool       // of *bell; not shared, since channels stay in their synctest bubble
 	left    atomic.Bool     // the agent link is no longer needed
 	cleanup func(err error) // ends link, hub and agent link; err: why it does not end in order
 }

@@ -132,10 +132,10 @@ type remoteError struct {
 func (e *remoteError) Error() string   { return e.text }
 func (e *remoteError) Unwrap() []error { return e.is }
 
-func decodeError(b []byte) (err error, stack []byte) {
+func decodeError(b []byte) (stack []byte, err error) {
 	var w wireError
 	if err := cborDec.Unmarshal(b, &w); err != nil {
-		return fmt.Errorf("an error that cannot be decoded: %w", err), nil
+		return nil, fmt.Errorf("an error that cannot be decoded: %w", err)
 	}
 	e := &remoteError{text: w.Text}
 	sentinels.mu.RLock()
@@ -145,5 +145,5 @@ func decodeError(b []byte) (err error, stack []byte) {
 		}
 	}
 	sentinels.mu.RUnlock()
-	return e, w.Stack
+	return w.Stack, e
 }

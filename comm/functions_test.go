@@ -30,16 +30,15 @@ var (
 	panics = comm.Register("panics", func(_ context.Context, text string) (int, error) { panic(text) })
 	exits  = comm.Register("exits", func(context.Context, int) (int, error) { runtime.Goexit(); return 0, nil })
 	echo   = comm.Register("echo", func(_ context.Context, b []byte) ([]byte, error) { return b, nil })
-	add    = comm.Register("add", func(_ context.Context, p point) (int, error) { return p.X + p.Y, nil })
+	_      = comm.Register("add", func(_ context.Context, p point) (int, error) { return p.X + p.Y, nil })
 	blocks = comm.Register("blocks", func(ctx context.Context, _ int) (int, error) {
 		began <- struct{}{}
 		<-ctx.Done()
 		ended <- struct{}{}
 		return 0, ctx.Err()
 	})
-	naps     = comm.Register("naps", func(_ context.Context, d time.Duration) (int, error) { time.Sleep(d); return 1, nil })
-	inTask   = comm.Register("in_task", func(ctx context.Context, _ int) (bool, error) { return comm.InTask(ctx), nil })
-	unsorted = comm.Register("not_finite", func(_ context.Context, v map[string]any) (map[string]any, error) { return v, nil })
+	naps   = comm.Register("naps", func(_ context.Context, d time.Duration) (int, error) { time.Sleep(d); return 1, nil })
+	inTask = comm.Register("in_task", func(ctx context.Context, _ int) (bool, error) { return comm.InTask(ctx), nil })
 )
 
 // spreads submits from goroutines of its own, and leaves one behind that still waits when it returns.

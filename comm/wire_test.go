@@ -123,14 +123,14 @@ func TestParseProof(t *testing.T) {
 }
 
 func TestErrorTrip(t *testing.T) {
-	err, stack := decodeError(encodeError(&fs.PathError{Op: "open", Path: "x", Err: fs.ErrNotExist}, []byte("stack")))
+	stack, err := decodeError(encodeError(&fs.PathError{Op: "open", Path: "x", Err: fs.ErrNotExist}, []byte("stack")))
 	if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) || err.Error() != "open x: file does not exist" || string(stack) != "stack" {
 		t.Errorf("got %v, %q", err, stack)
 	}
-	if err, _ := decodeError([]byte{0xff}); err == nil || !strings.Contains(err.Error(), "cannot be decoded") {
+	if _, err := decodeError([]byte{0xff}); err == nil || !strings.Contains(err.Error(), "cannot be decoded") {
 		t.Errorf("of nonsense: %v", err)
 	}
-	if err, _ := decodeError(encodeError(rude{}, nil)); !strings.Contains(err.Error(), "comm.rude whose Error method panics: no") {
+	if _, err := decodeError(encodeError(rude{}, nil)); !strings.Contains(err.Error(), "comm.rude whose Error method panics: no") {
 		t.Errorf("of a rude error: %v", err)
 	}
 }
