@@ -43,14 +43,14 @@ func bootstrap(rw io.ReadWriter, alive func()) (io.Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("this executable: %w", err)
 	}
-	plain, err := ownBytes()
+	size, err := ownSize()
 	if err != nil {
 		return nil, fmt.Errorf("this executable: %w", err)
 	}
 	b := make([]byte, 8)
 	rand.Read(b)
 	nonce := hex.EncodeToString(b)
-	script := strings.NewReplacer("@DIGEST@", digest, "@NONCE@", nonce, "@SIZE@", strconv.Itoa(len(plain))).Replace(bootstrapScript)
+	script := strings.NewReplacer("@DIGEST@", digest, "@NONCE@", nonce, "@SIZE@", strconv.FormatInt(size, 10)).Replace(bootstrapScript)
 	io.WriteString(rw, script) // if the shell is gone already, what it said tells more than this error
 	marker := "pprun-" + nonce + ":"
 	r := bufio.NewReaderSize(rw, maxNoise)

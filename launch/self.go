@@ -2,7 +2,6 @@ package launch
 
 import (
 	"bytes"
-	"io"
 	"os"
 	"runtime"
 	"sync"
@@ -18,12 +17,24 @@ var (
 )
 
 func readSelf() ([]byte, error) {
-	f, err := openSelf()
+	path, err := ownExecutable()
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	return io.ReadAll(f)
+	return os.ReadFile(path)
+}
+
+// ownSize is the size of this executable in bytes.
+func ownSize() (int64, error) {
+	path, err := ownExecutable()
+	if err != nil {
+		return 0, err
+	}
+	st, err := os.Stat(path)
+	if err != nil {
+		return 0, err
+	}
+	return st.Size(), nil
 }
 
 // packSelf compresses with little effort. gzip is what nodes can unpack by themselves.
@@ -42,14 +53,6 @@ func packSelf() ([]byte, error) {
 	}
 	err = z.Close()
 	return out.Bytes(), err
-}
-
-func openSelf() (*os.File, error) {
-	path, err := ownExecutable()
-	if err != nil {
-		return nil, err
-	}
-	return os.Open(path)
 }
 
 func ownPlatform() (goos, arch string) { return runtime.GOOS, runtime.GOARCH }

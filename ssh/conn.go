@@ -39,3 +39,11 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+func (c *conn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if c.quickAck != nil {
+		c.quickAck()
+	}
+	return n, err
+}
