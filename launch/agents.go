@@ -15,6 +15,9 @@ func (j *job) launch() bool {
 	if j.inherits() {
 		local.Stdin = j.Stdin
 	}
+	if j.direct() {
+		local.Stdout = j.Stdout
+	}
 	parts := []part{{launcher: local}, {launcher: &SSH{
 		AcceptNew: j.AcceptNew, ConfigFile: j.SSHConfig,
 		Warn: func(text string) { j.events <- event{what: warning(text)} },
@@ -53,7 +56,7 @@ func (j *job) arrive(n *node, a arrived) {
 	default:
 		n.connect(a.conn, j.out, j.events)
 		n.sendValue(agent.KindHello, 0, agent.Hello{
-			Version: agent.Version, Job: j.id, Node: n.index, Host: n.host.Host, Grace: j.Grace,
+			Version: agent.Version, Job: j.id, Node: n.index, Host: n.host.Host, Grace: j.Grace, Alone: len(j.nodes) == 1,
 		})
 	}
 }

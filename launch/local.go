@@ -16,7 +16,8 @@ import (
 
 // Local is the launcher for this machine: the agent is this executable once more, as a process of its own.
 type Local struct {
-	Stdin *os.File // becomes the agent's descriptor 0, for a rank to inherit; nil: none
+	Stdin  *os.File // becomes the agent's descriptor 0, for a rank to inherit; nil: none
+	Stdout *os.File // becomes its descriptor 1, for what the ranks print; nil: none
 }
 
 // Launch starts one agent for each node.
@@ -47,6 +48,9 @@ func (l Local) launch() (io.ReadWriteCloser, error) {
 	cmd.ExtraFiles = []*os.File{theirs}
 	if l.Stdin != nil {
 		cmd.Stdin = l.Stdin
+	}
+	if l.Stdout != nil {
+		cmd.Stdout = l.Stdout
 	}
 	cmd.Stderr = os.Stderr
 	// A session of its own: signals of the terminal are the launcher's to pass on.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/pprun/pprun/comm/frame"
@@ -226,6 +227,8 @@ func decode(h frame.Header, payload []byte) (any, error) {
 		return agent.Decode[agent.Failure](payload)
 	case agent.KindNote:
 		return note(payload), nil
+	case agent.KindUnwritable:
+		return unwritable{"stdout", syscall.Errno(h.ID)}, nil
 	case agent.KindDone:
 		return done{}, nil
 	}

@@ -76,6 +76,16 @@ func (o *output) labelled(q []byte, of streamOf, b []byte) []byte {
 	return q
 }
 
+// direct says whether the ranks' standard output needs nothing of the launcher: all ranks are on this machine and nothing is
+// to be added. The agent then writes to our output; if it cannot, frames come all the same.
+func (j *job) direct() bool {
+	if len(j.nodes) != 1 || !j.nodes[0].local || j.Label != LabelNone || j.Output != "" {
+		return false
+	}
+	st, err := j.Stdout.Stat()
+	return err == nil && (st.Mode().IsRegular() || st.Mode()&os.ModeNamedPipe != 0)
+}
+
 // finish lets go of the unfinished lines of a rank that has ended.
 func (o *output) finish(n *node, rank int) {
 	if o.label == LabelNone {

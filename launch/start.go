@@ -47,6 +47,7 @@ func (j *job) order(n *node, env []string) (agent.Start, error) {
 		Dir: j.Dir, DirGiven: j.Dir != "",
 		Size: p.Size(), Nodes: p.Hosts, NodeOf: p.NodeOf, Slots: p.Slots,
 	}
+	s.Direct = j.direct()
 	if j.program.spools[programID] != nil && !n.local {
 		s.Program.Stage, s.Program.Path = programID, ""
 	}

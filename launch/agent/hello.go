@@ -40,8 +40,10 @@ func (a *agent) welcome(payload []byte) error {
 			return fmt.Errorf("hello: %w", err)
 		}
 	}
-	if r.PublicKey, a.key, err = newKey(); err != nil {
-		return fmt.Errorf("hello: %w", err)
+	if !hello.Alone { // it takes as long as all else that is done here
+		if r.PublicKey, a.key, err = newKey(); err != nil {
+			return fmt.Errorf("hello: %w", err)
+		}
 	}
 	if err := a.conn.SendValue(frame.Header{Kind: KindReady}, r); err != nil {
 		return err

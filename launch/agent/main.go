@@ -31,7 +31,7 @@ func Main(args []string) int {
 	var cfg Config
 	var err error
 	if *fd >= 0 {
-		cfg.Stdin = os.Stdin
+		cfg.Stdin, cfg.Stdout = os.Stdin, os.Stdout
 		rwc, err = socket(*fd)
 	} else {
 		cfg.Remote = true

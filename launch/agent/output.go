@@ -32,6 +32,7 @@ type stream struct {
 	file   *os.File // the agent's end of the pipe
 	conn   *Conn
 	credit *window
+	outlet *outlet      // where the bytes go instead of into frames; nil: frames
 	exited atomic.Int64 // when the rank ended, in nanoseconds since the epoch; 0: it runs
 
 	buf  *[]byte // nil while nothing is held; owned by relay, as all below
@@ -218,7 +219,9 @@ func (s *stream) send(b []byte, flags uint8) {
 		s.tail = append(s.tail, payload[max(0, len(payload)-tailLen):]...)
 		s.tail = append(s.tail[:0], s.tail[max(0, len(s.tail)-tailLen):]...)
 	}
-	if s.credit.take(int64(len(payload))) {
+	if s.outlet != nil {
+		s.outlet.write(payload)
+	} else if s.credit.take(int64(len(payload))) {
 		h := s.head
 		h.Flags = flags
 		s.conn.SendHeaded(h, b)

@@ -111,6 +111,7 @@ func (a *agent) watch(r *rank, ours [3]int) {
 	r.out = a.stream(r, KindStdout, ours[1])
 	r.err = a.stream(r, KindStderr, ours[2])
 	r.err.keep = true
+	r.out.outlet = a.outlet.Load()
 	streams.Go(r.out.relay)
 	streams.Go(r.err.relay)
 	a.reaper.expect(int(r.pid.Load()), watcher{

@@ -19,6 +19,7 @@ import (
 // Config is what an agent knows before the launcher speaks.
 type Config struct {
 	Stdin  *os.File // what StdinInherit gives to a rank; nil: nothing
+	Stdout *os.File // the launcher's own, for Start.Direct; nil: there is none
 	Remote bool     // the launcher came over the network: Ready says which executable this is and how it was reached
 }
 
@@ -42,6 +43,7 @@ type agent struct {
 	cause   error          // why the launcher is lost; read after conn.Next has failed
 	work    sync.WaitGroup // every goroutine that may still send
 	credit  *window
+	outlet  atomic.Pointer[outlet] // nil: output travels in frames
 	reaper  *reaper
 	ender   *ender
 	dirs    dirs
@@ -108,6 +110,7 @@ func (a *agent) lost(cause error) {
 		a.cause = cause
 		a.conn.Close()
 		a.credit.close()
+		a.outlet.Load().close()
 		a.die()
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/pprun/pprun/comm/frame"
 )
@@ -86,6 +87,11 @@ func (a *agent) launch(s *Start) ([]int, error) {
 	p.null = int(null.Fd())
 	if a.cfg.Stdin != nil {
 		p.inherit = int(a.cfg.Stdin.Fd())
+	}
+	if s.Direct {
+		a.outlet.Store(openOutlet(a.cfg.Stdout, func(e syscall.Errno) {
+			a.conn.Send(frame.Header{Kind: KindUnwritable, ID: uint64(e)}, nil)
+		}))
 	}
 	a.oom = countOOM()
 	if err := a.startAll(p); err != nil {

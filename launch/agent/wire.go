@@ -26,6 +26,7 @@ const Version = 1
 //	stdin...   one rank, under credit  ->
 //	                                   <-   stdin credit
 //	                                   <-   stdout, stderr: whole lines, under credit
+//	                                   <-   unwritable  instead, where the agent writes for the launcher
 //	output credit                      ->
 //	signal, suspend, resume, kill      ->
 //	                                   <-   role       plain, spmd, serve: as soon as a rank says so
@@ -66,12 +67,13 @@ const (
 	KindBeat         frame.Kind = 25
 	KindBye          frame.Kind = 26
 	KindDone         frame.Kind = 27
+	KindUnwritable   frame.Kind = 28 // ID: errno of writing to the launcher's standard output (Start.Direct)
 )
 
 // Windows of the two flow-controlled directions, in bytes.
 const (
 	StdinWindow  = 64 << 10
-	OutputWindow = 4 << 20
+	OutputWindow = 1 << 20
 	ChunkLen     = 256 << 10 // longest payload of chunk, stdin, stdout and stderr
 )
 
@@ -91,7 +93,7 @@ var limits = frame.Limits{
 	KindStdout: ChunkLen, KindStderr: ChunkLen, KindOutputCredit: frame.NoPayload,
 	KindSignal: frame.NoPayload, KindSuspend: frame.NoPayload, KindResume: frame.NoPayload, KindKill: frame.NoPayload,
 	KindRole: frame.NoPayload, KindExit: 64 << 10, KindFailure: 64 << 10, KindNote: 4 << 10,
-	KindBeat: frame.NoPayload, KindBye: frame.NoPayload, KindDone: frame.NoPayload,
+	KindBeat: frame.NoPayload, KindBye: frame.NoPayload, KindDone: frame.NoPayload, KindUnwritable: frame.NoPayload,
 }
 
 // Hello opens the conversation.
@@ -100,6 +102,7 @@ type Hello struct {
 	Job     string        // id of the job: 16 hex digits
 	Node    int           // index of this node
 	Host    string        // the node's name as the user spelt it
+	Alone   bool          // the job has no other node: Ready needs no key
 	Grace   time.Duration // between TERM and KILL when the agent has to end the ranks by itself
 	Silence time.Duration // without a frame from the launcher for so long the agent ends the ranks; 0: Silence
 }
@@ -115,7 +118,7 @@ type Ready struct {
 	PID       int
 	BootID    string // tells two names of one machine from two machines
 	Reached   string // address by which the launcher reached the node (SSH_CONNECTION), empty when local
-	PublicKey []byte // PKIX Ed25519 key of this node, made for this job
+	PublicKey []byte // PKIX Ed25519 key of this node, made for this job; empty when alone
 	Cache     string // directory of the program cache, for messages
 }
 
@@ -154,7 +157,8 @@ type Start struct {
 	Dir      string // working directory; empty: the job's private directory
 	DirGiven bool   // the user named Dir: a failure where it is missing, else the private directory
 
-	Ranks []Rank
+	Ranks  []Rank
+	Direct bool // write standard output to the launcher's own, which the agent has inherited, and send no frames of it
 
 	Size   int      // ranks in the job
 	Nodes  []string // host of each node
