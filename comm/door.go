@@ -136,7 +136,11 @@ func (d *door) meet(conn net.Conn, encrypted bool) {
 	if err := d.authenticate(conn, encrypted); err != nil {
 		hangUp(conn)
 		if !errors.Is(err, net.ErrClosed) {
-			complain("rank 0: the hub turns away %v: %v", conn.RemoteAddr(), err)
+			from := conn.RemoteAddr().String()
+			if !encrypted {
+				from = "a process of this machine" // a Unix socket's peer has no name
+			}
+			complain("rank 0: the hub turns away %s: %v", from, err)
 		}
 	}
 }
