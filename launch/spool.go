@@ -59,7 +59,7 @@ func newSpool(file string, readers []int) (*spool, error) {
 		return nil, err
 	}
 	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: is not a regular file", file)
+		return nil, errors.New("is not a regular file")
 	}
 	hash := sha256.New()
 	n, err := io.Copy(hash, f)
