@@ -1,6 +1,7 @@
 package hostfile
 
 import (
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -58,6 +59,10 @@ func (p *parser) host(t token, n Node) {
 		}
 	}
 	for _, name := range names {
+		if _, err := netip.ParseAddr(name); err != nil && strings.Contains(name, ":") {
+			p.fail(t.col, t.text, "host:slots with one colon, or an IPv6 address")
+			return
+		}
 		n.Host = name
 		if !validHost(name) {
 			p.fail(t.col, t.text, wantHost)

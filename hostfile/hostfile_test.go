@@ -64,6 +64,7 @@ func TestParseErrors(t *testing.T) {
 		"a:x":                              "f:1:3: found a:x: want a number from 1 to 65536 after the colon",
 		"n[1-2]:0":                         "f:1:8: found n[1-2]:0: want a number from 1 to 65536 after the colon",
 		"ssh://a:0":                        "f:1:9: found ssh://a:0: want a port from 1 to 65535 after the colon",
+		"a:1:2":                            "f:1:1: found a:1:2: want host:slots with one colon, or an IPv6 address",
 		"-oProxyCommand=x":                 "f:1:1: found -oProxyCommand=x: want " + wantHost,
 		"a;b":                              "f:1:1: found a;b: want " + wantHost,
 		"$(touch x)":                       "f:1:9: found x): want key=value after the host, with one of the keys slots, max_slots, port, user",

@@ -23,7 +23,8 @@ func (j *job) exited(n *node, e agent.Exit) {
 	j.running--
 	j.out.finish(n, e.Rank)
 	j.stdin.leave(e.Rank, e.StdinRead)
-	if e.Code == 0 && e.Signal == 0 || e.Killed {
+	deserted := e.Joined && !e.Left
+	if e.Code == 0 && e.Signal == 0 && !deserted || e.Killed {
 		return
 	}
 	text := fmt.Sprintf("rank %d on %s (pid %d): %s", e.Rank, n.host.Host, e.PID, ending(e))
@@ -38,11 +39,14 @@ func exitStatus(e agent.Exit) int {
 	if e.Signal != 0 {
 		return StatusSignal + e.Signal
 	}
-	return e.Code
+	return cmp.Or(e.Code, 1) // 0 is that of a rank that left the others in the lurch
 }
 
 // ending says in words how a rank ended.
 func ending(e agent.Exit) string {
+	if e.Signal == 0 && e.Code == 0 {
+		return "exit status 0 before it had left the job: call comm's Close, or return from Main's function"
+	}
 	if e.Signal == 0 {
 		return fmt.Sprintf("exit status %d", e.Code)
 	}
@@ -126,6 +130,9 @@ func nodeError(host string, err error) string {
 		text := e.Phase + ": " + e.Err.Error()
 		if e.Fix != "" {
 			text += ": " + e.Fix
+		}
+		if errors.Is(err, ssh.ErrUnknownHostKey) {
+			text += ", or pass --accept-new"
 		}
 		return text
 	}

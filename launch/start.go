@@ -43,7 +43,7 @@ func (j *job) order(n *node, env []string) (agent.Start, error) {
 	p := &j.placement
 	s := agent.Start{
 		Program: agent.Program{Path: j.program.path, Name: j.program.name},
-		Args:    j.Args, Env: env, NodeEnv: j.EnvNone,
+		Args:    j.Args, Env: env, NodeEnv: j.EnvNone && !n.local, // here it is the caller's own
 		Dir: j.Dir, DirGiven: j.Dir != "",
 		Size: p.Size(), Nodes: p.Hosts, NodeOf: p.NodeOf, Slots: p.Slots,
 	}

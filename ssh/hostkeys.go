@@ -144,6 +144,9 @@ func (k *hostKeys) refuse(ctx context.Context, key xssh.PublicKey, err error) er
 	return &hostKeyError{unknown: true, err: fmt.Errorf("%s is not known", fingerprint)}
 }
 
+// ErrUnknownHostKey is what an [Error] is (errors.Is) when known_hosts has no key of the host: Config.AcceptNew would add it.
+var ErrUnknownHostKey = errors.New("unknown host key")
+
 // A hostKeyError is a refusal of the host's key.
 type hostKeyError struct {
 	unknown bool
@@ -153,6 +156,9 @@ type hostKeyError struct {
 
 func (e *hostKeyError) Error() string { return e.err.Error() }
 func (e *hostKeyError) Unwrap() error { return e.err }
+
+// Is makes an unknown key [ErrUnknownHostKey].
+func (e *hostKeyError) Is(target error) bool { return e.unknown && target == ErrUnknownHostKey }
 
 // revoked refuses a key that one of the files revokes.
 func (k *hostKeys) revoked(key xssh.PublicKey) error {

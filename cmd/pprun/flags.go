@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -86,6 +88,22 @@ func (o *options) check(f *pflag.FlagSet) error {
 		return errors.New("--wdir and --stage: staged files lie in a private directory, which is the working directory: leave out --wdir")
 	case c.Verbose && c.Quiet:
 		return errors.New("-v and -q: give one of them")
+	}
+	if c.Dir != "" {
+		dir, err := filepath.Abs(c.Dir)
+		if err != nil {
+			return fmt.Errorf("--wdir %s: %w", c.Dir, err)
+		}
+		c.Dir = dir
+	}
+	for i, file := range c.Stage {
+		same := func(other string) bool { return filepath.Base(other) == filepath.Base(file) }
+		if k := slices.IndexFunc(c.Stage[:i], same); k >= 0 {
+			return fmt.Errorf("--stage %s and --stage %s: they would be one file in the private directory: want different names", c.Stage[k], file)
+		}
+	}
+	if verb := strings.NewReplacer("%%", "", "%r", "", "%h", "").Replace(c.Output); strings.Contains(verb, "%") {
+		return fmt.Errorf("-o %s: want %%r (rank), %%h (host) or %%%%", c.Output)
 	}
 	for _, x := range c.Env {
 		if name, _, _ := strings.Cut(x, "="); strings.Trim(name, "*") == "" {

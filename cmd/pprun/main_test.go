@@ -1,13 +1,16 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"testing"
 
+	"github.com/pprun/pprun/comm/place"
 	"github.com/pprun/pprun/launch/agent"
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -21,7 +24,15 @@ func TestMain(m *testing.M) {
 		os.Unsetenv("PPRUN_TEST_MAIN")
 		main()
 	}
-	testscript.Main(m, map[string]func(){"pprun": main})
+	testscript.Main(m, map[string]func(){"pprun": main, "deserter": desert})
+}
+
+// desert is a rank that takes its place in the job and ends without leaving it.
+func desert() {
+	if _, err := place.Take(context.Background(), place.SPMD); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
 // exits runs a command that has to end with a status: exits 7 pprun ...

@@ -130,9 +130,9 @@ func (a *agent) watch(r *rank, ours [3]int) {
 		r.out.finish()
 		r.err.finish()
 		streams.Wait()
-		left := r.seat.leave()
+		joined, left := r.seat.leave()
 		<-a.started
-		a.send(frame.Header{Kind: KindExit}, a.exit(r, left))
+		a.send(frame.Header{Kind: KindExit}, a.exit(r, joined, left))
 	})
 }
 
@@ -147,10 +147,10 @@ func pipeFile(fd int) *os.File {
 }
 
 // exit tells how r ended.
-func (a *agent) exit(r *rank, left bool) Exit {
+func (a *agent) exit(r *rank, joined, left bool) Exit {
 	s := r.end.status
 	x := Exit{
-		Rank: r.Rank.Rank, PID: int(r.pid.Load()), Code: s.ExitStatus(), Killed: r.killed.Load(), Left: left,
+		Rank: r.Rank.Rank, PID: int(r.pid.Load()), Code: s.ExitStatus(), Killed: r.killed.Load(), Joined: joined, Left: left,
 		Wall: r.wall, User: time.Duration(r.end.usage.Utime.Nano()), System: time.Duration(r.end.usage.Stime.Nano()),
 		MaxRSS: int64(r.end.usage.Maxrss) * maxRSSUnit, Stderr: r.err.tail,
 	}

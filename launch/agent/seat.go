@@ -33,21 +33,20 @@ func (s *seat) take(k *place.Asker) error {
 	return nil
 }
 
-// leave returns whether the rank, whose process has ended, had said bye. Its connection ends with it, unless a process
+// leave returns whether the rank, whose process has ended, had taken its seat, and had said bye. Its connection ends with it, unless a process
 // that it left behind holds it.
-func (s *seat) leave() bool {
+func (s *seat) leave() (joined, left bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.owner == 0 {
-		return false
+		return false, false
 	}
 	select {
-	case bye := <-s.gone:
-		return bye
+	case left = <-s.gone:
 	case <-time.After(drainLimit):
 		s.asker.Close()
-		return false
 	}
+	return true, left
 }
 
 // seats opens the socket where ranks ask for their place, and the hub's where rank 0 will run, and serves it.

@@ -206,7 +206,7 @@ type Exit struct {
 	Signal       int  // 0: it exited
 	Core, OOM    bool // OOM: the kernel's out-of-memory killer did it
 	Killed       bool // the agent had been told to end it
-	Left         bool // it had left the job in order (bye)
+	Joined, Left bool // it had left the job in order (bye)
 	Wall         time.Duration
 	User, System time.Duration
 	MaxRSS       int64  // bytes
