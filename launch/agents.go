@@ -18,10 +18,14 @@ func (j *job) launch() bool {
 	if j.direct() {
 		local.Stdout = j.Stdout
 	}
-	parts := []part{{launcher: local}, {launcher: &SSH{
-		AcceptNew: j.AcceptNew, ConfigFile: j.SSHConfig,
-		Warn: func(text string) { j.events <- event{what: warning(text)} },
-	}}}
+	var remote Launcher = &Command{Line: j.SSHCommand}
+	if j.SSHCommand == "" {
+		remote = &SSH{
+			AcceptNew: j.AcceptNew, ConfigFile: j.SSHConfig,
+			Warn: func(text string) { j.events <- event{what: warning(text)} },
+		}
+	}
+	parts := []part{{launcher: local}, {launcher: remote}}
 	hosts := make([]hostfile.Node, len(j.nodes))
 	for i, n := range j.nodes {
 		hosts[i] = n.host

@@ -106,15 +106,20 @@ type noiseError struct {
 func (e *noiseError) Unwrap() error { return e.err }
 
 func (e *noiseError) Error() string {
-	text := "the login shell did not run /bin/sh"
-	if said := strings.Join(strings.Fields(string(e.noise)), " "); said != "" {
-		const most = 200
-		if len(said) > most {
-			said = strings.ToValidUTF8(said[:most], "") + "..."
-		}
-		text += fmt.Sprintf(", it printed %q", said)
+	return "the login shell did not run /bin/sh" + e.printed() + ": let its start-up files pass over commands without a terminal"
+}
+
+// printed quotes the noise, if there was any.
+func (e *noiseError) printed() string {
+	said := strings.Join(strings.Fields(string(e.noise)), " ")
+	if said == "" {
+		return ""
 	}
-	return text + ": let its start-up files pass over commands without a terminal"
+	const most = 200
+	if len(said) > most {
+		said = strings.ToValidUTF8(said[:most], "") + "..."
+	}
+	return fmt.Sprintf(", it printed %q", said)
 }
 
 // platform refuses nodes on which this executable does not run.
@@ -153,17 +158,18 @@ func upload(w io.Writer, packed bool, alive func()) error {
 	return nil
 }
 
-// deadline closes c when it was not moved on for bootstrapTime, or when ctx ends.
+// deadline interrupts what was not moved on for a time, or when a context ends.
 type deadline struct {
-	timer *time.Timer
-	stop  func() bool
+	patience time.Duration
+	timer    *time.Timer
+	stop     func() bool
 }
 
-func newDeadline(ctx context.Context, c io.Closer) *deadline {
-	return &deadline{time.AfterFunc(bootstrapTime, func() { c.Close() }), context.AfterFunc(ctx, func() { c.Close() })}
+func newDeadline(ctx context.Context, patience time.Duration, interrupt func()) *deadline {
+	return &deadline{patience, time.AfterFunc(patience, interrupt), context.AfterFunc(ctx, interrupt)}
 }
 
-func (d *deadline) move() { d.timer.Reset(bootstrapTime) }
+func (d *deadline) move() { d.timer.Reset(d.patience) }
 
 // end reports whether the deadline had been in force to the end.
 func (d *deadline) end() bool { return d.timer.Stop() && d.stop() }

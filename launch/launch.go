@@ -31,6 +31,7 @@ type Config struct {
 	Grace        time.Duration // between TERM and KILL; 0: 5 s
 	AcceptNew    bool          // add unknown ssh host keys to known_hosts
 	SSHConfig    string        // ssh configuration file instead of the user's; empty: as ssh does
+	SSHCommand   string        // what reaches nodes instead of package ssh, see Command; empty: nothing does
 
 	Verbose, Quiet bool // say when all ranks are up; say nothing but errors
 

@@ -22,27 +22,34 @@ type SSH struct {
 	shared     ssh.Shared
 }
 
-// atOnce is how many connections are made at the same time.
-const atOnce = 32
+const (
+	atOnce = 32 // connections that are made at the same time
+	// Login shells differ in their quoting; these two words they all take alike.
+	enterShell = "exec /bin/sh"
+)
 
 // Launch brings the agent to all nodes.
 func (s *SSH) Launch(ctx context.Context, nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error)) error {
+	launchEach(nodes, up, func(n hostfile.Node) (io.ReadWriteCloser, error) { return s.launch(ctx, n) })
+	return nil
+}
+
+// launchEach launches all nodes, atOnce at a time.
+func launchEach(nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error), launch func(hostfile.Node) (io.ReadWriteCloser, error)) {
 	var all sync.WaitGroup
 	free := make(chan struct{}, atOnce)
 	for i, n := range nodes {
 		free <- struct{}{}
 		all.Go(func() {
 			defer func() { <-free }()
-			conn, err := s.launch(ctx, n)
+			conn, err := launch(n)
 			if err != nil {
-				up(i, nil, err)
-				return
+				conn = nil // of no type
 			}
-			up(i, conn, nil)
+			up(i, conn, err)
 		})
 	}
 	all.Wait()
-	return nil
 }
 
 func (s *SSH) launch(ctx context.Context, n hostfile.Node) (*sshConn, error) {
@@ -62,12 +69,11 @@ func (s *SSH) launch(ctx context.Context, n hostfile.Node) (*sshConn, error) {
 
 // become starts the shell and makes it an agent.
 func (s *SSH) become(ctx context.Context, client *ssh.Client) (*sshConn, error) {
-	// Login shells differ in their quoting; these two words they all take alike.
-	session, err := client.Start(ctx, "exec /bin/sh")
+	session, err := client.Start(ctx, enterShell)
 	if err != nil {
 		return nil, err
 	}
-	limit := newDeadline(ctx, session)
+	limit := newDeadline(ctx, bootstrapTime, func() { session.Close() })
 	r, err := bootstrap(session, limit.move)
 	if inTime := limit.end(); err != nil {
 		session.Close()

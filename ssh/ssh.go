@@ -111,6 +111,15 @@ type errTimeout time.Duration
 func (e errTimeout) Error() string        { return "timed out after " + time.Duration(e).String() }
 func (e errTimeout) Is(target error) bool { return target == context.DeadlineExceeded }
 
+// CheckDestination refuses names of users and hosts that a program they are handed to could take for anything but
+// names. An empty user is none.
+func CheckDestination(user, host string) error {
+	if user == "" {
+		return checkHost(host)
+	}
+	return errors.Join(checkUser(user), checkHost(host))
+}
+
 // checkHost refuses names that ssh or a shell could take for anything but a name.
 func checkHost(host string) error { return checkWord("host name", host, "._:%-") }
 

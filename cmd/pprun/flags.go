@@ -71,6 +71,7 @@ func (o *options) flags() *pflag.FlagSet {
 	f.Var(duration{&c.Grace}, "grace", "")
 	f.BoolVar(&c.AcceptNew, "accept-new", false, "")
 	f.StringVarP(&c.SSHConfig, "ssh-config", "F", "", "")
+	f.Var(once{&c.SSHCommand}, "ssh", "")
 	f.BoolVarP(&c.Verbose, "verbose", "v", false, "")
 	f.BoolVarP(&c.Quiet, "quiet", "q", false, "")
 	f.BoolVar(&o.version, "version", false, "")
@@ -86,6 +87,10 @@ func (o *options) check(f *pflag.FlagSet) error {
 		return errors.New("--hosts and --host: give one of them")
 	case c.Dir != "" && len(c.Stage) > 0:
 		return errors.New("--wdir and --stage: staged files lie in a private directory, which is the working directory: leave out --wdir")
+	case f.Changed("ssh") && strings.TrimSpace(c.SSHCommand) == "":
+		return errors.New("--ssh: want a command that takes a host and a command")
+	case c.SSHCommand != "" && (c.SSHConfig != "" || c.AcceptNew):
+		return errors.New("--ssh: -F and --accept-new are for pprun's own ssh: give the command options of its own")
 	case c.Verbose && c.Quiet:
 		return errors.New("-v and -q: give one of them")
 	}

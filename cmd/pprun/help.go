@@ -59,6 +59,7 @@ Time and trouble
       --grace D          time between TERM and KILL (default 5s)
       --accept-new       add unknown ssh host keys to known_hosts
   -F, --ssh-config FILE  ssh configuration file
+      --ssh CMD          reach hosts by CMD HOST COMMAND, such as 'ssh -K'
   -v, -q                 say more, say less
       --version, --help
 
