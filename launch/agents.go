@@ -73,8 +73,8 @@ func (j *job) greet(n *node, r agent.Ready) {
 		n.failed = fmt.Sprintf("its agent (pprun %s) speaks protocol %d, this pprun %d: use one version", r.Release, r.Version, agent.Version)
 	case n.local: // it was started from this very executable
 	default:
-		if own, err := agent.Identity(); err != nil || r.Digest != own {
-			n.failed = fmt.Sprintf("its agent is another program than this pprun (%.12s, want %.12s): remove %s there", r.Digest, own, r.Cache)
+		if own, _ := foundAgent(platform{r.OS, r.Arch}); own.agent == nil || r.Digest != own.agent.identity {
+			n.failed = fmt.Sprintf("its agent (%.12s) is another program than this pprun for %s/%s: remove %s there", r.Digest, r.OS, r.Arch, r.Cache)
 		}
 	}
 	if n.failed != "" {

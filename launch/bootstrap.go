@@ -13,8 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/pprun/pprun/launch/agent"
 )
 
 //go:embed bootstrap.sh
@@ -32,25 +30,23 @@ const (
 //	                            <- noise of the login shell
 //	                            <- marker: agent PATH            it is there already, or:
 //	                            <- marker: want OS ARCH gzip
-//	length, this executable     ->
+//	identity, size, 0           ->                           only if the agent for OS ARCH is not the one it looked for
+//	                            <- marker: want OS ARCH gzip, if that one is not there either
+//	identity, size, length, it  ->
 //	                            <- marker: agent PATH
 //	frames of launch/agent     <->
 //
 // Nothing is sent that the script has not asked for: a shell may read its input further than its script goes. alive is
 // called with each sign of progress. The returned reader goes on where the agent's first frame begins.
-func bootstrap(rw io.ReadWriter, alive func()) (io.Reader, error) {
-	digest, err := agent.Identity()
+func bootstrap(ctx context.Context, rw io.ReadWriter, alive func()) (io.Reader, error) {
+	sought, err := ownAgent() // what the script looks for; most nodes are of our platform
 	if err != nil {
-		return nil, fmt.Errorf("this executable: %w", err)
-	}
-	size, err := ownSize()
-	if err != nil {
-		return nil, fmt.Errorf("this executable: %w", err)
+		return nil, err
 	}
 	b := make([]byte, 8)
 	rand.Read(b)
 	nonce := hex.EncodeToString(b)
-	script := strings.NewReplacer("@DIGEST@", digest, "@NONCE@", nonce, "@SIZE@", strconv.FormatInt(size, 10)).Replace(bootstrapScript)
+	script := strings.NewReplacer("@DIGEST@", sought.identity, "@NONCE@", nonce, "@SIZE@", strconv.FormatInt(sought.size, 10)).Replace(bootstrapScript)
 	io.WriteString(rw, script) // if the shell is gone already, what it said tells more than this error
 	marker := "pprun-" + nonce + ":"
 	r := bufio.NewReaderSize(rw, maxNoise)
@@ -67,10 +63,17 @@ func bootstrap(rw io.ReadWriter, alive func()) (io.Reader, error) {
 			if len(f) != 4 {
 				return nil, fmt.Errorf("bootstrap: answered %q", words)
 			}
-			if err := platform(f[1], f[2]); err != nil {
+			wanted, err := agentOf(ctx, f[1], f[2], alive)
+			if err != nil {
 				return nil, err
 			}
-			if err := upload(rw, f[3] == "gzip", alive); err != nil {
+			if wanted == sought {
+				err = upload(rw, wanted, f[3] == "gzip", alive)
+			} else {
+				sought = wanted
+				_, err = fmt.Fprintf(rw, "%s %d 0\n", sought.identity, sought.size)
+			}
+			if err != nil {
 				return nil, err
 			}
 		case "nowhere":
@@ -122,29 +125,25 @@ func (e *noiseError) printed() string {
 	return fmt.Sprintf(", it printed %q", said)
 }
 
-// platform refuses nodes on which this executable does not run.
-func platform(system, machine string) error {
-	goos := strings.ToLower(system)
-	arch := map[string]string{"x86_64": "amd64", "aarch64": "arm64", "i686": "386"}[machine]
-	if arch == "" {
-		arch = machine
+// agentOf is the agent for a node whose uname says so.
+func agentOf(ctx context.Context, system, machine string, alive func()) (*executable, error) {
+	p, err := unamePlatform(system, machine)
+	if err != nil {
+		return nil, err
 	}
-	if ownOS, ownArch := ownPlatform(); goos != ownOS || arch != ownArch {
-		return fmt.Errorf("is %s/%s, this pprun is %s/%s: run pprun on a machine like it", goos, arch, ownOS, ownArch)
-	}
-	return nil
+	return agentFor(ctx, p, alive)
 }
 
-// upload sends this executable, in pieces so that a slow connection counts as alive.
-func upload(w io.Writer, packed bool, alive func()) error {
-	b, err := ownBytes()
+// upload sends an agent, in pieces so that a slow connection counts as alive.
+func upload(w io.Writer, e *executable, packed bool, alive func()) error {
+	b, err := e.plain()
 	if packed {
-		b, err = ownGzip()
+		b, err = e.packed()
 	}
 	if err != nil {
-		return fmt.Errorf("this executable: %w", err)
+		return fmt.Errorf("pprun's own executable: %w", err)
 	}
-	if _, err := fmt.Fprintf(w, "%d\n", len(b)); err != nil {
+	if _, err := fmt.Fprintf(w, "%s %d %d\n", e.identity, e.size, len(b)); err != nil {
 		return fmt.Errorf("upload: %w", err)
 	}
 	for len(b) > 0 {

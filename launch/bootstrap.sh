@@ -38,6 +38,14 @@ have() {
 	for c; do
 		[ -x "$c/agent-$d" ] && mine "$c" && become "$c/agent-$d"
 	done
+	return 0
+}
+
+# order asks for the agent of this platform: the answer is its digest and size, and how many bytes follow. None do if it
+# is not the digest that was looked for so far.
+order() {
+	say "want `uname -sm` $packed"
+	read d size bytes || exit 1
 }
 
 main() {
@@ -58,8 +66,8 @@ main() {
 		mkdir -p "$c" 2>/dev/null
 		mine "$c" || { tried="$tried, $c: cannot be made or is not ours"; continue; }
 		runs "$c" || { tried="$tried, $c: cannot be written or is mounted noexec"; continue; }
-		say "want `uname -sm` $packed"
-		read bytes || exit 1
+		order
+		[ "$bytes" = 0 ] && have "$@" && order
 		take "$c" "$bytes" && become "$c/agent-$d"
 		tried="$tried, $c: is full"
 	done

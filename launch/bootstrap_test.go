@@ -42,20 +42,6 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
-func TestPlatform(t *testing.T) {
-	goos, arch := ownPlatform()
-	machine := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[arch]
-	if machine == "" {
-		machine = arch
-	}
-	if err := platform(strings.ToUpper(goos[:1])+goos[1:], machine); err != nil {
-		t.Error(err)
-	}
-	if err := platform("Plan9", "mips"); err == nil || !strings.HasPrefix(err.Error(), "is plan9/mips, this pprun is ") {
-		t.Error(err)
-	}
-}
-
 // shell runs the bootstrap with a real shell, whose environment is env.
 func shell(t *testing.T, sh []string, env ...string) (r io.Reader, err error) {
 	t.Helper()
@@ -76,7 +62,7 @@ func shell(t *testing.T, sh []string, env ...string) (r io.Reader, err error) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { in.Close(); cmd.Wait() })
-	return bootstrap(struct {
+	return bootstrap(t.Context(), struct {
 		io.Reader
 		io.Writer
 	}{out, in}, func() {})

@@ -85,7 +85,7 @@ func (c *Command) launch(ctx context.Context, cmd *exec.Cmd) (*commandConn, erro
 		patience = bootstrapTime
 	}
 	limit := newDeadline(ctx, patience, conn.interrupt)
-	r, err := bootstrap(conn.raw(), limit.move)
+	r, err := bootstrap(ctx, conn.raw(), limit.move)
 	if inTime := limit.end(); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)

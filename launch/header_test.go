@@ -64,7 +64,7 @@ func TestHeaderOfThisProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	goos, arch := ownPlatform()
+	goos, arch := ownPlatform.OS, ownPlatform.Arch
 	if err := h.check("./t", "node1", goos, arch); err != nil {
 		t.Error(err)
 	}

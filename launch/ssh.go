@@ -74,7 +74,7 @@ func (s *SSH) become(ctx context.Context, client *ssh.Client) (*sshConn, error) 
 		return nil, err
 	}
 	limit := newDeadline(ctx, bootstrapTime, func() { session.Close() })
-	r, err := bootstrap(session, limit.move)
+	r, err := bootstrap(ctx, session, limit.move)
 	if inTime := limit.end(); err != nil {
 		session.Close()
 		return nil, explain(ctx, client, session, err, inTime)

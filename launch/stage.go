@@ -18,7 +18,7 @@ func (j *job) stage() bool {
 		}
 	}
 	for _, n := range j.members() {
-		goos, arch := ownPlatform()
+		goos, arch := ownPlatform.OS, ownPlatform.Arch
 		if n.ready != nil {
 			goos, arch = n.ready.OS, n.ready.Arch
 		}

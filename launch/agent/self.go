@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 )
 
@@ -19,14 +20,23 @@ var Identity = sync.OnceValues(func() (string, error) {
 		return "", fmt.Errorf("the agent's own executable: %w", err)
 	}
 	defer f.Close()
+	id, err := IdentityOf(f)
+	if err != nil {
+		return "", fmt.Errorf("the agent's own executable: %w", err)
+	}
+	return id, nil
+})
+
+// IdentityOf is what the executable in f, which may be for another platform, will call its Identity.
+func IdentityOf(f *os.File) (string, error) {
 	h := sha256.New()
 	if id := goBuildID(f); id != nil {
 		h.Write(id)
 	} else if _, err := io.Copy(h, f); err != nil {
-		return "", fmt.Errorf("the agent's own executable: %w", err)
+		return "", err
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
-})
+}
 
 // goBuildID returns the description of the note that cmd/link writes (cmd/internal/buildid), nil where there is none.
 func goBuildID(r io.ReaderAt) []byte {
