@@ -1,0 +1,57 @@
+package comm
+
+import (
+	"io"
+	"testing"
+	"testing/synctest"
+
+	"github.com/pprun/pprun/comm/frame"
+)
+
+// A sinkConn takes what is written and brings nothing until it is closed.
+type sinkConn struct{ closed chan struct{} }
+
+func (c sinkConn) Read([]byte) (int, error)    { <-c.closed; return 0, io.EOF }
+func (c sinkConn) Write(b []byte) (int, error) { return len(b), nil }
+func (c sinkConn) Close() error {
+	select {
+	case <-c.closed:
+	default:
+		close(c.closed)
+	}
+	return nil
+}
+
+// TestCloseWhileFlushing closes a link while another goroutine writes to it: the writer goroutine is woken for the end
+// while it has nothing to do, and must be woken again when the other is done.
+func TestCloseWhileFlushing(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		takes int // bytes that the connection takes at once
+	}{{"all", 1 << 10}, {"some", 3}} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLink(sinkConn{make(chan struct{})}, &upLimits)
+				goOn, closed := make(chan struct{}), false
+				l.try = func(b []byte) (int, error) {
+					<-goOn
+					return min(len(b), c.takes), nil
+				}
+				l.start()
+				l.send(frame.Header{Kind: kindBye}, nil)
+				go l.flush()
+				synctest.Wait() // until it writes
+				go func() {
+					l.close()
+					closed = true
+				}()
+				synctest.Wait() // until the writer goroutine has been woken and sleeps again
+				close(goOn)
+				synctest.Wait()
+				if !closed {
+					t.Fatal("close does not return")
+				}
+			})
+		})
+	}
+}
