@@ -127,7 +127,7 @@ func (c *Comm) receive(h frame.Header, payload []byte) error {
 		c.server.cancel(h.ID)
 	case kindMessage:
 		whole, ok, err := c.assemble(h, payload)
-		c.mail.arrived(int(h.Src), len(payload))
+		c.mail.arrived(int(h.Src), messageCost+len(payload))
 		if !ok {
 			return err
 		}

@@ -29,15 +29,18 @@ func (c *Comm) dial(ctx context.Context, p *place.Place) (*link, error) {
 		if err == nil {
 			return l, nil
 		}
-		var final *refusal
-		if errors.As(err, &final) || ctx.Err() != nil || !temporary(err) {
-			return nil, fmt.Errorf("comm: rank %d cannot join: %w", p.Rank, err)
+		_, final := errors.AsType[*refusal](err)
+		if !final && temporary(err) {
+			select {
+			case <-time.After(wait + rand.N(wait)):
+				continue
+			case <-ctx.Done():
+			}
 		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("comm: rank %d cannot join: %w: %w", p.Rank, context.Cause(ctx), err)
-		case <-time.After(wait + rand.N(wait)):
+		if !final && ctx.Err() != nil {
+			err = fmt.Errorf("rank 0 (%s) says no welcome; have all ranks called Init? %w", c.nodeName(0), context.Cause(ctx))
 		}
+		return nil, fmt.Errorf("comm: rank %d cannot join: %w", p.Rank, err)
 	}
 }
 

@@ -27,6 +27,7 @@ type door struct {
 	err       error      // why the job cannot start
 	decided   chan struct{}
 	pending   []pending // connections not authenticated yet, oldest first
+	reports   int       // of connections turned away
 	listeners []net.Listener
 	accepting sync.WaitGroup
 	greeting  sync.WaitGroup
@@ -40,6 +41,7 @@ type pending struct {
 const (
 	maxPending  = 64              // connections from the network that have proved nothing yet
 	greetWithin = 5 * time.Second // time they have to
+	maxReports  = 10              // lines about those turned away: a port scan must not flood the user
 )
 
 func newDoor(h *hub, c *Comm, p *place.Place, fns []signature) *door {
@@ -135,14 +137,26 @@ func (d *door) meet(conn net.Conn, encrypted bool) {
 	conn.SetDeadline(time.Now().Add(greetWithin))
 	if err := d.authenticate(conn, encrypted); err != nil {
 		hangUp(conn)
-		if !errors.Is(err, net.ErrClosed) {
-			from := conn.RemoteAddr().String()
-			if !encrypted {
-				from = "a process of this machine" // a Unix socket's peer has no name
-			}
-			complain("rank 0: the hub turns away %s: %v", from, err)
+		from := conn.RemoteAddr().String()
+		if !encrypted {
+			from = "a process of this machine" // a Unix socket's peer has no name
 		}
+		d.report(from, err)
 	}
+}
+
+// report tells the user who was turned away. Once the start has failed Init says why, and nothing else matters.
+func (d *door) report(from string, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.err != nil || d.reports == maxReports || errors.Is(err, net.ErrClosed) {
+		return
+	}
+	more := ""
+	if d.reports++; d.reports == maxReports {
+		more = " (so it does with more, of which it says no word)"
+	}
+	complain("rank 0: the hub turns away %s: %v%s", from, err, more)
 }
 
 // hangUp closes a connection so that the peer still gets the alert or refusal on it: what it has sent is read first,
@@ -178,7 +192,7 @@ func (d *door) authenticate(conn net.Conn, encrypted bool) error {
 	if err := secure.Handshake(); err != nil {
 		return err
 	}
-	return d.greet(secure, proof.holds)
+	return d.greet(secure, func(rank int) bool { return proof.holds(rank, d.place.NodeOf[rank]) })
 }
 
 // greet hears the hello of an authenticated connection. If all is well the connection becomes a link.
@@ -189,14 +203,25 @@ func (d *door) greet(conn net.Conn, allowed func(rank int) bool) error {
 		return fmt.Errorf("its hello: %w", err)
 	}
 	if err := hi.check(d.place.Job, len(d.hub.members), allowed); err != nil {
-		frame.Write(conn, frame.Header{Kind: kindRefuse}, []byte(err.Error()))
+		refuse(conn, err)
 		return err
 	}
 	if !hi.matches(d.fns) {
 		return d.compare(l, hi)
 	}
-	conn.SetDeadline(time.Time{})
-	return d.enter(l, hi)
+	conn.SetDeadline(time.Time{}) // once it has entered, the link is the hub's
+	if err := d.enter(l, hi); err != nil {
+		conn.SetDeadline(time.Now().Add(greetWithin))
+		refuse(conn, err)
+		return err
+	}
+	return nil
+}
+
+// refuse tells a rank why it is not let in.
+func refuse(w io.Writer, why error) {
+	text := why.Error()
+	frame.Write(w, frame.Header{Kind: kindRefuse}, []byte(text[:min(len(text), downLimits[kindRefuse])]))
 }
 
 // compare finds out which functions differ, and ends the start.
@@ -223,13 +248,11 @@ func (d *door) enter(l *link, hi hello) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, r := range hi.Ranks {
-		if d.err != nil || d.hub.members[r.Rank].link != nil {
-			err := d.err
-			if err == nil {
-				err = fmt.Errorf("rank %d is in already", r.Rank)
-			}
-			frame.Write(l.conn, frame.Header{Kind: kindRefuse}, []byte(err.Error()))
-			return err
+		if d.err != nil {
+			return d.err
+		}
+		if d.hub.members[r.Rank].link != nil {
+			return fmt.Errorf("rank %d is in already", r.Rank)
 		}
 	}
 	for _, r := range hi.Ranks {
@@ -272,15 +295,16 @@ func (d *door) wait(ctx context.Context) error {
 		d.give(fmt.Errorf("%s did not join: %w", d.absent(), context.Cause(ctx)))
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.err == nil {
+	err := d.err // from here on neither it nor the links change
+	d.mu.Unlock()
+	if err == nil {
 		return nil
 	}
 	for _, l := range d.hub.links {
-		frame.Write(l.conn, frame.Header{Kind: kindRefuse}, []byte(d.err.Error()))
+		refuse(l.conn, err)
 		l.conn.Close()
 	}
-	return fmt.Errorf("comm: %w", d.err)
+	return fmt.Errorf("comm: %w", err)
 }
 
 // absent names the ranks that are not in.

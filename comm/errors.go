@@ -18,27 +18,30 @@ type TaskError struct {
 	Node    string // the host of that rank
 	Attempt int    // 0 for the first
 	Panic   bool   // it panicked
-	Stack   []byte // of the panic, as runtime/debug.Stack prints it
+	Stack   []byte // of the panic, as runtime/debug.Stack prints it, be it that of a task the function waited for
 	Err     error  // what it returned: the text, and the identity of errors given to RegisterError
 }
 
+// Error leaves the stack out: Main prints it after the error.
 func (e *TaskError) Error() string {
+	panics := ""
 	if e.Panic {
-		return fmt.Sprintf("comm: %s on rank %d (%s): panic: %v\n%s", e.Func, e.Rank, e.Node, e.Err, e.Stack)
+		panics = "panic: "
 	}
-	return fmt.Sprintf("comm: %s on rank %d (%s): %v", e.Func, e.Rank, e.Node, e.Err)
+	return fmt.Sprintf("comm: %s on rank %d (%s): %s%v", e.Func, e.Rank, e.Node, panics, e.Err)
 }
 
 // Unwrap returns Err.
 func (e *TaskError) Unwrap() error { return e.Err }
 
-// LostError says that a rank was lost. A task that was on it may have run, fully or partly.
+// LostError says that a rank was lost. A task that was on it may have run, fully or partly. How its process ended is
+// known to pprun, which prints it, and not yet to the other ranks: Exit, Signal, OOM and Stderr are still zero.
 type LostError struct {
 	Rank   int    // -1 where the job as a whole is lost
 	Node   string // its host
-	Reason string
-	Exit   int    // exit status, where known
-	Signal string // that killed it, where known
+	Reason string // what the hub or the rank itself says
+	Exit   int    // exit status
+	Signal string // that killed it
 	OOM    bool   // killed for want of memory
 	Stderr []byte // its last words
 }
@@ -92,6 +95,9 @@ type wireError struct {
 const maxErrorText = 64 << 10
 
 func encodeError(err error, stack []byte) []byte {
+	if stack == nil {
+		stack = stackOf(err)
+	}
 	w := wireError{Text: textOf(err), Stack: stack[:min(len(stack), maxErrorText)]}
 	w.Text = w.Text[:min(len(w.Text), maxErrorText)]
 	sentinels.mu.RLock()
@@ -108,7 +114,7 @@ func encodeError(err error, stack []byte) []byte {
 	return b
 }
 
-// textOf and isError call methods of the user's error, which may panic.
+// textOf, isError and stackOf call methods of the user's error, which may panic.
 func textOf(err error) (text string) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -121,6 +127,15 @@ func textOf(err error) (text string) {
 func isError(err, target error) (is bool) {
 	defer func() { _ = recover() }()
 	return errors.Is(err, target)
+}
+
+// stackOf is the stack of a panic in a task that err is about, nil if there is none.
+func stackOf(err error) (stack []byte) {
+	defer func() { _ = recover() }()
+	if e, ok := errors.AsType[*TaskError](err); ok {
+		stack = e.Stack
+	}
+	return stack
 }
 
 // remoteError is an error that came from another rank.

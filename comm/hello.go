@@ -27,7 +27,7 @@ type welcome struct {
 	Slots []int // of every rank
 }
 
-// readFrame reads a frame of one of the kinds that the reader's limits name.
+// readCBOR reads a frame of a kind that the reader's limits name.
 func readCBOR(r *frame.Reader, kind frame.Kind, v any) error {
 	h, payload, err := r.Next()
 	switch {

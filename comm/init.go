@@ -40,8 +40,8 @@ func Limits(tasks, bytes int) InitOption {
 	return func(s *settings) { s.maxTasks, s.maxBytes = max(1, tasks), max(1, bytes) }
 }
 
-// MaxUnread sets how many bytes of messages may have arrived and wait to be received; beyond it the job fails. The
-// default is 1 GiB.
+// MaxUnread sets how many bytes of messages may have arrived and wait to be received, each counting 64 more than it
+// has; beyond it the job fails. The default is 1 GiB.
 func MaxUnread(bytes int) InitOption { return func(s *settings) { s.maxUnread = bytes } }
 
 // JoinTimeout sets how long Init waits for the other ranks: 2 minutes by default.
@@ -71,16 +71,26 @@ func initRank(ctx context.Context, role place.Role, where string, s settings) (*
 	if err != nil {
 		return nil, fmt.Errorf("comm: %w", err)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.joinTimeout, fmt.Errorf("no answer within %v", s.joinTimeout))
+	wait := s.joinTimeout
+	if link.Place.Rank > 0 {
+		wait += min(wait, headStart)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("no answer within %v", s.joinTimeout))
 	defer cancel()
 	c, err := join(ctx, link, s, fns)
 	if err != nil {
+		if _, final := errors.AsType[*refusal](err); final {
+			time.Sleep(patience)
+		}
 		link.Close()
 		return nil, err
 	}
 	own.Store(c)
 	return c, nil
 }
+
+// headStart is how much earlier than the others rank 0 gives up: it alone can say who is missing.
+const headStart = 5 * time.Second
 
 // newSingleton makes rank 0 of 1.
 func newSingleton(s settings, fns []*function) (*Comm, error) {

@@ -146,8 +146,14 @@ func TestJoinTimeout(t *testing.T) {
 	if p.exit(t); !strings.Contains(p.out.String(), want) {
 		t.Errorf("rank 0 says %q, %q, want %q", &p.out, &p.err, want)
 	}
-	if q.exit(t); !strings.Contains(q.out.String(), "join") {
-		t.Errorf("rank 2 says %q, %q", &q.out, &q.err)
+	if q.exit(t); !strings.Contains(q.out.String(), want) {
+		t.Errorf("rank 2 says %q, %q, want %q", &q.out, &q.err, want)
+	}
+	a = newAgent(t, 2, "unix")
+	p = a.start(1, "joins") // rank 0 never comes, and nobody else can tell who is missing
+	want = "comm: rank 1 cannot join: rank 0 (n0) says no welcome; have all ranks called Init? no answer within 300ms\n"
+	if p.exit(t); p.out.String() != want {
+		t.Errorf("rank 1 says %q, %q, want %q", &p.out, &p.err, want)
 	}
 }
 
@@ -160,6 +166,9 @@ func TestOtherProgram(t *testing.T) {
 	}
 	if q.exit(t); !strings.Contains(q.out.String(), want) {
 		t.Errorf("rank 1 says %q %q", &q.out, &q.err)
+	}
+	if p.err.Len()+q.err.Len() > 0 {
+		t.Errorf("what Init returns is told once more: %q %q", &p.err, &q.err)
 	}
 }
 

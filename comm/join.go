@@ -70,13 +70,9 @@ func (c *Comm) watchAgent(agent *place.Link) {
 	}
 }
 
-// mourn gives the launcher time to end this process before it ends itself: rank 0 may be gone for a reason of its own,
-// and that is what the user should hear of.
-func mourn(c *Comm, err error) (exit int) {
-	time.Sleep(800 * time.Millisecond)
-	complain("rank %d: %v", c.rank, err)
-	return 1
-}
+// patience is the time that a rank gives the launcher to end it before it speaks itself: what rank 0 has said then is
+// the reason, and what the user should hear of.
+const patience = 800 * time.Millisecond
 
 // host makes rank 0 and its hub work, once all ranks have come through the door.
 func (c *Comm) host(ctx context.Context, d *door, leave func(error)) error {
@@ -129,7 +125,11 @@ func (c *Comm) read(l *link) {
 			if len(payload) > lentLen {
 				payload = append([]byte(nil), payload...)
 			}
-			err = c.receive(h, payload)
+			if int64(h.Src) < int64(c.Size()) {
+				err = c.receive(h, payload)
+			} else {
+				err = fmt.Errorf("a frame of rank %d of %d", h.Src, c.Size())
+			}
 		}
 		if err != nil {
 			reason := "the link to the hub broke: " + err.Error()

@@ -6,13 +6,14 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/pprun/pprun/comm/place"
 )
 
 // Main joins the ranks of the job, calls run on rank 0 while all ranks, rank 0 included, serve tasks, and ends the
-// process when run has returned: with status 0, or with 1 after the error, printed once. Call it as the last thing in
-// main. The context that run gets carries the Comm and ends on SIGINT or SIGTERM.
+// process when run has returned: with status 0, or with 1 after the error, printed once, and the stack if it is that of
+// a panic. Call it as the last thing in main. The context that run gets carries the Comm and ends on SIGINT or SIGTERM.
 func Main(run func(ctx context.Context, c *Comm) error, opts ...InitOption) {
 	os.Exit(mainRank(run, caller(1), newSettings(opts)))
 }
@@ -37,7 +38,7 @@ func mainRank(run func(context.Context, *Comm) error, where string, s settings) 
 		err = lost
 	}
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "rank 0: %v\n", err)
+		fmt.Fprintf(os.Stderr, "rank 0: %v\n%s", err, stackOf(err))
 		return 1
 	}
 	return 0
@@ -51,7 +52,9 @@ func serve(where string, s settings) (exit int) {
 		return 1
 	}
 	if err := c.close(false); err != nil {
-		return mourn(c, err)
+		time.Sleep(patience)
+		complain("rank %d: %v", c.rank, err)
+		return 1
 	}
 	return 0
 }

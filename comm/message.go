@@ -12,6 +12,7 @@ import (
 const (
 	messageWindow = 4 << 20           // message bytes under way from one rank to another
 	ackEvery      = messageWindow / 8 // bytes after which a receiver opens the window again
+	messageCost   = 64                // what a message or a part of one counts beside its bytes: empty ones take memory too
 )
 
 // A mailbox holds the messages that have arrived and were not asked for yet, and the windows of those under way. It
@@ -22,7 +23,7 @@ type mailbox struct {
 
 	mu     sync.Mutex
 	boxes  map[boxKey]*box
-	unread int            // bytes in all boxes
+	unread int            // bytes in all boxes, with messageCost for each message
 	err    error          // why nothing comes any more
 	failed chan struct{}  // closed with err set
 	sent   []int          // bytes under way, by destination
@@ -83,7 +84,7 @@ func (c *Comm) SendMessage(ctx context.Context, dst int, tag uint64, b []byte) e
 		if !first {
 			ctx = context.WithoutCancel(ctx)
 		}
-		if err := m.reserve(ctx, dst, len(part)); err != nil {
+		if err := m.reserve(ctx, dst, messageCost+len(part)); err != nil {
 			return fmt.Errorf("comm: send to rank %d: %w", dst, err)
 		}
 		if len(part) > lentLen {
@@ -160,7 +161,7 @@ func (b *mailbox) put(src int, tag uint64, message []byte) {
 	}
 	x := b.box(src, tag)
 	x.messages = append(x.messages, message)
-	b.unread += len(message)
+	b.unread += messageCost + len(message)
 	if b.unread > b.maxUnread {
 		c := b.comm
 		go c.Abort(fmt.Errorf("more than %d bytes of messages have arrived and were not received, the last from rank %d under tag %#x: receive them, or send less at once", b.maxUnread, src, tag))
@@ -234,7 +235,7 @@ func (b *mailbox) take(ctx context.Context, src int, tag uint64) ([]byte, error)
 	message := x.messages[0]
 	x.messages[0] = nil
 	x.messages = x.messages[1:]
-	b.unread -= len(message)
+	b.unread -= messageCost + len(message)
 	return message, nil
 }
 

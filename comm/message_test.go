@@ -63,21 +63,23 @@ func TestMessages(t *testing.T) {
 
 func TestUnreadMessagesEndTheJob(t *testing.T) {
 	ctx := t.Context()
-	comms, err := comm.World(ctx, 2, comm.MaxUnread(1000))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 11 {
-		if err := comms[0].SendMessage(ctx, 1, 7, make([]byte, 100)); err != nil {
+	for _, m := range []struct{ count, bytes int }{{7, 100}, {16, 0}} { // the last one is too many
+		comms, err := comm.World(ctx, 2, comm.MaxUnread(1000))
+		if err != nil {
 			t.Fatal(err)
 		}
+		for tag := range m.count {
+			if err := comms[0].SendMessage(ctx, 1, uint64(tag), make([]byte, m.bytes)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err = comms[0].RecvMessage(ctx, 1, 7)
+		var lost *comm.LostError
+		if !errors.As(err, &lost) || lost.Rank != 1 || !strings.Contains(err.Error(), "more than 1000 bytes of messages") {
+			t.Errorf("%d messages of %d bytes: %v", m.count, m.bytes, err)
+		}
+		closeAll(comms)
 	}
-	_, err = comms[0].RecvMessage(ctx, 1, 7)
-	var lost *comm.LostError
-	if !errors.As(err, &lost) || lost.Rank != 1 || !strings.Contains(err.Error(), "more than 1000 bytes of messages") {
-		t.Errorf("got %v", err)
-	}
-	closeAll(comms)
 }
 
 func closeAll(comms []*comm.Comm) {

@@ -3,7 +3,6 @@ package comm
 import (
 	"io"
 	"net"
-	"os"
 	"runtime"
 	"sync/atomic"
 	"syscall"
@@ -28,13 +27,10 @@ const (
 
 var polling atomic.Bool
 
-// noPolling is set by PPRUN_POLL=0, for comparison.
-var noPolling = os.Getenv("PPRUN_POLL") == "0"
-
 // poll wraps a connection, if it pays: not where more processes of the job share this machine than it has processors.
 func poll(conn net.Conn, neighbours int) net.Conn {
 	sc, ok := conn.(syscall.Conn)
-	if !ok || noPolling || neighbours > runtime.NumCPU() {
+	if !ok || neighbours > runtime.NumCPU() {
 		return conn
 	}
 	raw, err := sc.SyscallConn()

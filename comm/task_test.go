@@ -128,6 +128,9 @@ func TestErrors(t *testing.T) {
 		if !errors.As(err, &failed) || !failed.Panic || failed.Func != "panics" || !bytes.Contains(failed.Stack, []byte("functions_test.go")) {
 			return fmt.Errorf("panics: %+v", err)
 		}
+		if text := err.Error(); strings.Contains(text, "\n") || !strings.HasSuffix(text, ": panic: no way") {
+			return fmt.Errorf("panics: %q, want one line", text)
+		}
 		for range 3 {
 			if _, err = exits.Call(ctx, 0); err == nil || !strings.Contains(err.Error(), "Goexit") {
 				return fmt.Errorf("exits: %v", err)

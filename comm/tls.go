@@ -19,10 +19,15 @@ import (
 type proof struct {
 	job   string
 	hub   bool
+	node  int
 	ranks [][2]int // from, to
 }
 
-func (p *proof) holds(rank int) bool {
+// holds says whether the proof is that of a rank on a node.
+func (p *proof) holds(rank, node int) bool {
+	if node != p.node {
+		return false
+	}
 	for _, r := range p.ranks {
 		if r[0] <= rank && rank <= r[1] {
 			return true
@@ -41,8 +46,11 @@ func parseProof(uri string) (p proof, err error) {
 		p.hub = true
 		return p, nil
 	case ok && p.job != "" && len(parts) == 5 && parts[1] == "node" && parts[3] == "ranks":
-		p.ranks, err = parseRanks(parts[4])
-		return p, err
+		if node, err := strconv.ParseUint(parts[2], 10, 31); err == nil {
+			p.node = int(node)
+			p.ranks, err = parseRanks(parts[4])
+			return p, err
+		}
 	}
 	return p, fmt.Errorf("a certificate for %.100q", uri)
 }

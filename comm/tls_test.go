@@ -33,6 +33,7 @@ func TestCertificates(t *testing.T) {
 		{"rank of another authority", "hub", "node/1/ranks/1", ca, other, "tls: unknown certificate authority", "signed by unknown authority"},
 		{"rank of another job", "hub", "../old/node/1/ranks/1", ca, ca, "bad certificate", `its certificate is of job "old"`},
 		{"rank not in the certificate", "hub", "node/1/ranks/0,2-9", ca, ca, "it claims rank 1, which its certificate does not name", "it claims rank 1"},
+		{"rank of another node", "hub", "node/0/ranks/1", ca, ca, "it claims rank 1, which its certificate does not name", "it claims rank 1"},
 		{"no ranks at all", "hub", "node/1/ranks/x", ca, ca, "bad certificate", `a certificate for ranks "x"`},
 		{"hub of another authority", "hub", "node/1/ranks/1", other, ca, "the peer is not this job's hub: x509: certificate signed by unknown authority", ""},
 		{"hub of another job", "../old/hub", "node/1/ranks/1", ca, ca, `its certificate is of job "old"`, ""},

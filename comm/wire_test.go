@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io/fs"
 	"reflect"
 	"strings"
@@ -100,7 +101,9 @@ func TestParseProof(t *testing.T) {
 		ok   bool
 	}{
 		{"pprun://job/x/hub", proof{job: "x", hub: true}, true},
-		{"pprun://job/x/node/3/ranks/0-3,8", proof{job: "x", ranks: [][2]int{{0, 3}, {8, 8}}}, true},
+		{"pprun://job/x/node/3/ranks/0-3,8", proof{job: "x", node: 3, ranks: [][2]int{{0, 3}, {8, 8}}}, true},
+		{"pprun://job/x/node//ranks/0", proof{}, false},
+		{"pprun://job/x/node/-1/ranks/0", proof{}, false},
 		{"pprun://job/x/node/3/ranks/", proof{}, false},
 		{"pprun://job/x/node/3/ranks/3-1", proof{}, false},
 		{"pprun://job/x/node/3/ranks/1,-", proof{}, false},
@@ -114,10 +117,10 @@ func TestParseProof(t *testing.T) {
 			t.Errorf("%q: %+v, %v", c.uri, p, err)
 		}
 	}
-	p := proof{ranks: [][2]int{{0, 3}, {8, 8}}}
+	p := proof{node: 2, ranks: [][2]int{{0, 3}, {8, 8}}}
 	for rank, want := range map[int]bool{0: true, 3: true, 4: false, 8: true, 9: false, -1: false} {
-		if p.holds(rank) != want {
-			t.Errorf("0-3,8 holds %d: %v", rank, !want)
+		if p.holds(rank, 2) != want || p.holds(rank, 1) {
+			t.Errorf("0-3,8 of node 2 holds %d: %v, on node 1: %v", rank, p.holds(rank, 2), p.holds(rank, 1))
 		}
 	}
 }
@@ -126,6 +129,10 @@ func TestErrorTrip(t *testing.T) {
 	stack, err := decodeError(encodeError(&fs.PathError{Op: "open", Path: "x", Err: fs.ErrNotExist}, []byte("stack")))
 	if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) || err.Error() != "open x: file does not exist" || string(stack) != "stack" {
 		t.Errorf("got %v, %q", err, stack)
+	}
+	outer := fmt.Errorf("outer: %w", &TaskError{Stack: []byte("inner"), Err: fs.ErrExist})
+	if stack, _ := decodeError(encodeError(outer, nil)); string(stack) != "inner" {
+		t.Errorf("the stack of an inner task: %q", stack)
 	}
 	if _, err := decodeError([]byte{0xff}); err == nil || !strings.Contains(err.Error(), "cannot be decoded") {
 		t.Errorf("of nonsense: %v", err)
