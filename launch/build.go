@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +15,7 @@ import (
 // build builds a Go package directory or file into a temporary directory. The result is a static program of the same
 // bytes for the same source (no paths, symbol tables or revisions in it), so that nodes which hold it are sent nothing.
 // Only a package outside the standard library that uses cgo makes it a dynamic one.
-func build(ctx context.Context, name string) (target, error) {
+func build(ctx context.Context, name string, p platform) (target, error) {
 	dir, pkg := name, "."
 	isFile := strings.HasSuffix(name, ".go")
 	if isFile {
@@ -39,7 +40,12 @@ func build(ctx context.Context, name string) (target, error) {
 	}
 	t.path = filepath.Join(tmp, base)
 	t.file = t.path
-	if err := compile(ctx, abs, pkg, t.path); err != nil {
+	if p == ownPlatform {
+		err = compile(ctx, abs, pkg, t.path)
+	} else if err = goBuild(ctx, abs, pkg, t.path, p.env()...); err != nil {
+		err = fmt.Errorf("for %v (without cgo; a program built elsewhere is named by --bin %v=PATH):\n%w", p, p, err)
+	}
+	if err != nil {
 		t.remove()
 		return target{}, failf(StatusFailed, "%s: cannot build it:\n%v", name, err)
 	}

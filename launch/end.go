@@ -83,18 +83,30 @@ func (j *job) release() {
 	for waiting := true; waiting; {
 		select {
 		case e := <-j.events:
-			if a, ok := e.what.(arrived); ok && a.conn != nil {
-				a.conn.Close() // it comes too late
-			}
-			if p, ok := e.what.(prepared); ok {
-				j.program = p.program
-			}
+			j.tooLate(e)
 		case <-released:
 			waiting = false
 		}
 	}
+	for len(j.events) > 0 {
+		j.tooLate(<-j.events)
+	}
 	if j.program != nil {
 		j.program.close()
+	}
+}
+
+// tooLate takes over what comes when the job ends.
+func (j *job) tooLate(e event) {
+	switch v := e.what.(type) {
+	case arrived:
+		if v.conn != nil {
+			v.conn.Close()
+		}
+	case prepared:
+		j.program = v.program
+	case adapted:
+		j.program.add(v)
 	}
 }
 

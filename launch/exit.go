@@ -163,6 +163,9 @@ func (j *job) state() string {
 	if copying == "" && j.program == nil {
 		copying = "building " + j.Target
 	}
+	if copying == "" {
+		copying = j.building
+	}
 	return cmp.Or(
 		waiting("connecting to", func(n *node) bool { return !n.up }),
 		waiting("waiting for the agent on", func(n *node) bool { return n.ready == nil }),

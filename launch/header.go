@@ -83,12 +83,14 @@ func scriptHeader(head []byte) (header, error) {
 	return header{Script: true}, nil
 }
 
-// check says why a node of this platform cannot run a program with this header.
-func (h header) check(name, host, goos, arch string) error {
-	if h.Script || (h.OS == "" || h.OS == goos) && (h.Arch == "" || h.Arch == arch) {
-		return nil
-	}
-	return fmt.Errorf("%s is %s/%s, %s is %s/%s: build it for that platform", name, h.OS, h.Arch, host, goos, arch)
+// fits says whether nodes of this platform can run a program with this header.
+func (h header) fits(p platform) bool {
+	return h.Script || (h.OS == "" || h.OS == p.OS) && (h.Arch == "" || h.Arch == p.Arch)
+}
+
+// misfit says why a node of this platform cannot run a program with this header.
+func (h header) misfit(name, host string, p platform) string {
+	return fmt.Sprintf("%s is %s/%s, %s is %v: build it for that platform and add --bin %v=PATH", name, h.OS, h.Arch, host, p, p)
 }
 
 // fileHeader is readHeader of the file at path.

@@ -64,16 +64,16 @@ func TestHeaderOfThisProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	goos, arch := ownPlatform.OS, ownPlatform.Arch
-	if err := h.check("./t", "node1", goos, arch); err != nil {
-		t.Error(err)
+	other := platform{"plan9", "mips"}
+	if !h.fits(ownPlatform) || h.fits(other) {
+		t.Errorf("%v fits %v: %v, %v: %v", h, ownPlatform, h.fits(ownPlatform), other, h.fits(other))
 	}
-	want := "./t is " + goos + "/" + arch + ", node1 is plan9/mips: build it for that platform"
-	if err := h.check("./t", "node1", "plan9", "mips"); err == nil || err.Error() != want {
-		t.Errorf("%v, want %s", err, want)
+	want := "./t is " + ownPlatform.String() + ", node1 is plan9/mips: build it for that platform and add --bin plan9/mips=PATH"
+	if got := h.misfit("./t", "node1", other); got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
-	if err := (header{Script: true}).check("./t", "node1", "plan9", "mips"); err != nil {
-		t.Error(err)
+	if !(header{Script: true}).fits(other) {
+		t.Error("a script fits only some platforms")
 	}
 }
 

@@ -28,6 +28,7 @@ type job struct {
 	placement Placement
 	known     bool // the placement did not need the nodes' CPUs
 	program   *program
+	building  string // what keeps the nodes waiting; empty: nothing is built
 	authority *authority
 
 	out      *output
@@ -194,12 +195,18 @@ func (j *job) take(e event) {
 		if j.program = v.program; v.err != nil {
 			j.fail(v.err)
 		}
+	case adapted:
+		if j.program.add(v); v.err != nil {
+			j.fail(v.err)
+		}
 	case agent.Ready:
 		j.greet(n, v)
 	case want:
 		j.stream(n, v.id)
 	case have:
-		j.program.leave(n, v.id)
+		if s := j.copies(n)[v.id]; s != nil {
+			s.leave(n.index)
+		}
 	case staged:
 		n.staged++
 		n.cached = n.cached || v.id == programID && v.Cached

@@ -16,11 +16,12 @@ type Config struct {
 	Nodes   []hostfile.Node // empty: this machine
 	Request                 // how many ranks, and where
 
-	Env     []string // additions to the environment: NAME, NAME=value or PREFIX*; see Environment
-	EnvNone bool     // send nothing of the caller's environment but Env
-	Dir     string   // working directory of the ranks; empty: the caller's where it exists, else a private one
-	Stage   []string // further files to copy into a private directory, which becomes the working directory
-	NoStage bool     // Target is a path that exists on the nodes: copy nothing
+	Env     []string          // additions to the environment: NAME, NAME=value or PREFIX*; see Environment
+	EnvNone bool              // send nothing of the caller's environment but Env
+	Dir     string            // working directory of the ranks; empty: the caller's where it exists, else a private one
+	Stage   []string          // further files to copy into a private directory, which becomes the working directory
+	Bin     map[string]string // executables for nodes of other platforms, by "GOOS/GOARCH"; a Go Target needs none
+	NoStage bool              // Target is a path that exists on the nodes: copy nothing
 
 	StdinTo int    // rank that gets standard input, or StdinAll, StdinNone
 	Label   Label  // what stands before each line of output

@@ -26,6 +26,7 @@ type node struct {
 
 	up         bool // the agent is there
 	ready      *agent.Ready
+	program    *variant
 	staged     int  // files that have arrived
 	cached     bool // the program was there already
 	listening  *agent.Listening

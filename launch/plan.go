@@ -14,12 +14,9 @@ func (j *job) plan() bool {
 		}
 		j.keep(p.Used())
 	}
-	var remote, all []int
-	for _, n := range j.nodes {
-		all = append(all, n.index)
-		if !n.local {
-			remote = append(remote, n.index)
-		}
+	remote, all := remote(j.nodes), make([]int, len(j.nodes))
+	for i := range all {
+		all[i] = i
 	}
 	var found target
 	switch source := isSource(j.Target); {
@@ -31,6 +28,9 @@ func (j *job) plan() bool {
 			j.fail(err)
 		}
 	}
+	if err := j.checkBin(); err != nil {
+		j.fail(err)
+	}
 	if j.verdict != nil {
 		return false
 	}
@@ -40,6 +40,23 @@ func (j *job) plan() bool {
 		j.events <- event{what: prepared{p, err}}
 	})
 	return true
+}
+
+// checkBin looks at the files that are given for other platforms.
+func (j *job) checkBin() error {
+	if len(j.Bin) > 0 && (j.NoStage || isBare(j.Target) && !isSource(j.Target)) {
+		return failf(StatusUsage, "--bin: %s is not copied to the nodes: leave out --bin, or name the program by a path", j.Target)
+	}
+	for name, file := range j.Bin {
+		p, err := parsePlatform(name)
+		if err != nil {
+			return failf(StatusUsage, "--bin %v", err)
+		}
+		if _, err := findBin(p, file); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // keep leaves only these nodes in the job.

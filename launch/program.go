@@ -2,6 +2,10 @@ package launch
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
 	"sync"
 )
 
@@ -13,8 +17,15 @@ const (
 
 // program is what the job runs, and all that has to be copied for it.
 type program struct {
+	variant                       // for this platform, or the one that was named
+	others  map[platform]*variant // for other platforms
+	files   map[uint64]*spool     // further files, by stage ID
+}
+
+// variant is the program as nodes of one platform run it.
+type variant struct {
 	target
-	spools map[uint64]*spool // by stage ID
+	spool *spool // nil: nothing is copied
 }
 
 // prepare builds the target if it has to be, and measures what is to be copied: the program to the remote nodes, further
@@ -22,38 +33,92 @@ type program struct {
 func prepare(ctx context.Context, c *Config, found target, remote, all []int) (*program, error) {
 	t, err := found, error(nil)
 	if t.name == "" {
-		t, err = build(ctx, c.Target)
+		t, err = build(ctx, c.Target, ownPlatform)
 	}
 	if err != nil {
 		return nil, err
 	}
-	p := &program{target: t, spools: map[uint64]*spool{}}
-	if t.file != "" && len(remote) > 0 {
-		if p.spools[programID], err = newSpool(t.file, remote); err != nil {
-			p.close()
-			return nil, failf(StatusFailed, "%s: %v", t.name, reason(err))
-		}
+	v, err := newVariant(t, remote)
+	if err != nil {
+		return nil, err
 	}
+	p := &program{variant: *v, others: map[platform]*variant{}, files: map[uint64]*spool{}}
 	for i, file := range c.Stage {
-		if p.spools[filesID+uint64(i)], err = newSpool(file, all); err != nil {
-			delete(p.spools, filesID+uint64(i))
+		s, err := newSpool(file, all)
+		if err != nil {
 			p.close()
 			return nil, failf(StatusUsage, "--stage %s: %v", file, reason(err))
 		}
+		p.files[filesID+uint64(i)] = s
 	}
 	return p, nil
 }
 
-// leave says that a node needs no more of a file.
-func (p *program) leave(n *node, id uint64) {
-	if s := p.spools[id]; s != nil {
-		s.leave(n.index)
+// newVariant measures a target that is to be copied to the remote nodes. It is removed if that fails.
+func newVariant(t target, remote []int) (*variant, error) {
+	v := &variant{target: t}
+	if t.file == "" || len(remote) == 0 {
+		return v, nil
 	}
+	var err error
+	if v.spool, err = newSpool(t.file, remote); err != nil {
+		v.close()
+		return nil, failf(StatusFailed, "%s: %v", t.name, reason(err))
+	}
+	return v, nil
+}
+
+// adapt makes the program that nodes of another platform run: a file that is given for it, or one built from the source.
+func adapt(ctx context.Context, c *Config, p platform, remote []int) (*variant, error) {
+	t, err := target{}, error(nil)
+	if file, ok := c.Bin[p.String()]; ok {
+		t, err = findBin(p, file)
+	} else {
+		t, err = build(ctx, c.Target, p)
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.name = c.Target
+	return newVariant(t, remote)
+}
+
+// findBin finds the program that --bin names for a platform.
+func findBin(p platform, file string) (target, error) {
+	flag := fmt.Sprintf("--bin %v=%s", p, file)
+	path, err := filepath.Abs(file) // a bare name would be one for PATH
+	if err != nil {
+		return target{}, err
+	}
+	t, err := findTarget(&Config{Target: path})
+	if f, ok := err.(*failure); ok {
+		return target{}, failf(f.status, "--bin %v=%s", p, f.text)
+	}
+	if err == nil && !t.header.fits(p) {
+		err = failf(StatusUsage, "%s: is built for %s/%s", flag, t.header.OS, t.header.Arch)
+	}
+	return t, err
+}
+
+// variants are all that there are.
+func (p *program) variants() []*variant {
+	return append(slices.Collect(maps.Values(p.others)), &p.variant)
+}
+
+// spools are those of all that is copied.
+func (p *program) spools() []*spool {
+	all := slices.Collect(maps.Values(p.files))
+	for _, v := range p.variants() {
+		if v.spool != nil {
+			all = append(all, v.spool)
+		}
+	}
+	return all
 }
 
 // leaveAll says that a node needs nothing any more.
 func (p *program) leaveAll(n *node) {
-	for _, s := range p.spools {
+	for _, s := range p.spools() {
 		s.leave(n.index)
 	}
 }
@@ -61,11 +126,20 @@ func (p *program) leaveAll(n *node) {
 // close ends all copying and removes what was built.
 func (p *program) close() {
 	var all sync.WaitGroup
-	for _, s := range p.spools {
+	for _, s := range p.files {
 		all.Go(s.close)
 	}
+	for _, v := range p.variants() {
+		all.Go(v.close)
+	}
 	all.Wait()
-	if p.remove != nil {
-		p.remove()
+}
+
+func (v *variant) close() {
+	if v.spool != nil {
+		v.spool.close()
+	}
+	if v.remove != nil {
+		v.remove()
 	}
 }

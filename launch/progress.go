@@ -65,19 +65,27 @@ func (m *meter) up(j *job) {
 		parts = append(parts[:most:most], "...")
 	}
 	text := fmt.Sprintf("%s on %s (%s)", count(j.placement.Size(), "rank"), count(len(j.members()), "node"), strings.Join(parts, " "))
-	if s := j.program.spools[programID]; s != nil {
-		copied, cached := 0, 0
-		for _, n := range j.members() {
-			switch {
-			case n.cached:
-				cached++
-			case !n.local:
-				copied++
+	copied, cached := 0, 0
+	for _, n := range j.members() {
+		switch {
+		case n.size == 0:
+		case n.cached:
+			cached++
+		default:
+			copied++
+		}
+	}
+	if copied > 0 {
+		var size, packed int64
+		for _, v := range j.program.variants() {
+			if v.spool != nil && v.spool.packedSize() > 0 {
+				size += v.spool.size
+				packed += v.spool.packedSize()
 			}
 		}
-		if copied > 0 {
-			text += fmt.Sprintf(", %s -> %s", sizeOf(s.size), sizeOf(s.packedSize()))
-		}
+		text += fmt.Sprintf(", %s -> %s", sizeOf(size), sizeOf(packed))
+	}
+	if copied+cached > 0 {
 		text += fmt.Sprintf(", %d copied %d cached", copied, cached)
 	}
 	j.say("%s, up in %.2fs", text, time.Since(j.began).Seconds())
@@ -88,14 +96,10 @@ func (j *job) progress() string {
 	if j.program == nil || j.placement.Size() == 0 {
 		return j.state()
 	}
-	s := j.program.spools[programID]
-	if s == nil {
-		return j.state()
-	}
 	var sent, total int64
 	there, nodes := 0, 0
 	for _, n := range j.members() {
-		if n.local {
+		if n.size == 0 {
 			continue
 		}
 		nodes++
@@ -103,9 +107,12 @@ func (j *job) progress() string {
 			there++
 		}
 		if !n.cached {
-			total += s.size
+			total += n.size
 			sent += n.copied.Load()
 		}
+	}
+	if nodes == 0 {
+		return j.state()
 	}
 	text := fmt.Sprintf("copying %s: %s of %s, %d of %s", j.program.name, sizeOf(sent), sizeOf(total), there, count(nodes, "node"))
 	if taken := time.Since(j.began); sent > 0 && sent < total {

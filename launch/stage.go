@@ -17,28 +17,12 @@ func (j *job) stage() bool {
 			j.program.leaveAll(n)
 		}
 	}
-	for _, n := range j.members() {
-		goos, arch := ownPlatform.OS, ownPlatform.Arch
-		if n.ready != nil {
-			goos, arch = n.ready.OS, n.ready.Arch
-		}
-		if j.program.file == "" {
-			continue
-		}
-		if err := j.program.header.check(j.program.name, n.host.Host, goos, arch); err != nil {
-			n.failed, n.status = err.Error(), StatusNotExecutable
-			j.noteFailure()
-		}
-	}
-	if !j.settle() {
+	if !j.fit() {
 		return false
 	}
 	expect := map[*node]int{}
 	for _, n := range j.members() {
-		for id, s := range j.program.spools {
-			if id == programID && n.local {
-				continue
-			}
+		for id, s := range j.copies(n) {
 			expect[n]++
 			name := j.program.name
 			if id == programID {
@@ -56,7 +40,7 @@ func (j *job) stage() bool {
 
 // stream sends a node the file it wants, in a goroutine of its own: a slow node holds up only itself.
 func (j *job) stream(n *node, id uint64) {
-	s := j.program.spools[id]
+	s := j.copies(n)[id]
 	if s == nil {
 		return
 	}

@@ -42,13 +42,13 @@ func (j *job) start() bool {
 func (j *job) order(n *node, env []string) (agent.Start, error) {
 	p := &j.placement
 	s := agent.Start{
-		Program: agent.Program{Path: j.program.path, Name: j.program.name},
+		Program: agent.Program{Path: n.program.path, Name: j.program.name},
 		Args:    j.Args, Env: env, NodeEnv: j.EnvNone && !n.local, // here it is the caller's own
 		Dir: j.Dir, DirGiven: j.Dir != "",
 		Size: p.Size(), Nodes: p.Hosts, NodeOf: p.NodeOf, Slots: p.Slots,
 	}
 	s.Direct = j.direct()
-	if j.program.spools[programID] != nil && !n.local {
+	if j.copies(n)[programID] != nil {
 		s.Program.Stage, s.Program.Path = programID, ""
 	}
 	if s.Dir == "" && len(j.Stage) == 0 {
