@@ -62,6 +62,7 @@ func (o *options) flags() *pflag.FlagSet {
 	f.StringVar(&c.Dir, "wdir", "", "")
 	f.StringArrayVar(&c.Stage, "stage", nil, "")
 	f.BoolVar(&c.NoStage, "no-stage", false, "")
+	f.Var(bin{&c.Bin}, "bin", "")
 	f.Var(stdin{&c.StdinTo}, "stdin", "")
 	f.Var(choice[launch.Label]{&c.Label, []string{"none", "rank", "host"}}, "label", "")
 	f.VarPF(choice[launch.Label]{&c.Label, []string{"none", "rank", "host"}}, "label-rank", "l", "").NoOptDefVal = "rank"
@@ -236,6 +237,26 @@ func (v stdin) Set(s string) error {
 	default:
 		*v.to = n
 	}
+	return nil
+}
+
+// bin is one file for each platform.
+type bin struct{ files *map[string]string }
+
+func (v bin) String() string { return "" }
+func (v bin) Type() string   { return "platform=file" }
+func (v bin) Set(s string) error {
+	platform, file, ok := strings.Cut(s, "=")
+	if !ok || file == "" || !strings.Contains(platform, "/") {
+		return errors.New("want GOOS/GOARCH=PATH, such as linux/arm64=./prog-arm64")
+	}
+	if other, ok := (*v.files)[platform]; ok {
+		return fmt.Errorf("%s=%s is given already: want one", platform, other)
+	}
+	if *v.files == nil {
+		*v.files = map[string]string{}
+	}
+	(*v.files)[platform] = file
 	return nil
 }
 

@@ -46,6 +46,8 @@ What the ranks get
       --wdir DIR         working directory (default: this one, where it exists)
       --stage FILE       copy a file into a private working directory (repeatable)
       --no-stage         copy nothing: the program is on the nodes
+      --bin OS/ARCH=FILE program for nodes of another platform, as linux/arm64=./prog-arm64
+                         (repeatable; what pprun builds needs none)
       --stdin RANK       who gets standard input: a rank (default 0), all, none
 
 Output
