@@ -12,7 +12,7 @@ const maxErrors = 10
 
 // An Error is one mistake in a hosts file, a host list or a host expression.
 type Error struct {
-	File   string // name of the file; "host list" or "host expression" for those
+	File   string // name of the file; "host list", "host expression" or the variable of the environment for those
 	Line   int    // from 1; 0 if there are no lines, or the file as a whole is meant
 	Column int    // from 1, in bytes; 0 if the whole is meant
 	Found  string // the text that is wrong
@@ -21,14 +21,17 @@ type Error struct {
 
 // Error says where, what was found and what is allowed: "hosts.txt:3:7: found slots=abc: want a number from 1 to 65536".
 func (e *Error) Error() string {
-	pos := e.File
+	return fmt.Sprintf("%s: found %s: want %s", position(e.File, e.Line, e.Column), printable(e.Found), e.Want)
+}
+
+func position(file string, line, column int) string {
 	switch {
-	case e.Line > 0:
-		pos += fmt.Sprintf(":%d:%d", e.Line, e.Column)
-	case e.Column > 0:
-		pos += fmt.Sprintf(", column %d", e.Column)
+	case line > 0:
+		return fmt.Sprintf("%s:%d:%d", file, line, column)
+	case column > 0:
+		return fmt.Sprintf("%s, column %d", file, column)
 	}
-	return fmt.Sprintf("%s: found %s: want %s", pos, printable(e.Found), e.Want)
+	return file
 }
 
 // printable returns s so that it can stand in a message: short, and quoted if a terminal might obey it.

@@ -2,53 +2,57 @@ package hostfile
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 )
 
 // fields parses the words of one line: hosts, then key=value pairs that hold for all of them.
-func (p *parser) fields(ts []token) {
-	if len(ts) == 0 {
-		return
-	}
-	n := Node{Pos: p.name + ":" + strconv.Itoa(p.line)}
+func (p *parser) fields(ws []token) {
+	m := p.mention()
 	before := len(p.errs)
-	for _, t := range ts[1:] {
-		p.field(t, &n)
+	for _, w := range ws[1:] {
+		key, value, ok := strings.Cut(w.text, "=")
+		if !ok {
+			p.fail(w.col, w.text, "key=value after the host, with one of the keys "+strings.Join(keys, ", "))
+			continue
+		}
+		p.field(w, key, unquote(value), &m)
 	}
 	if len(p.errs) == before {
-		p.hosts(ts[0], n)
+		p.hosts(token{unquote(ws[0].text), ws[0].col}, m)
 	}
 }
 
-// field parses one key=value pair into n.
-func (p *parser) field(t token, n *Node) {
-	key, value, ok := strings.Cut(t.text, "=")
-	value = strings.Trim(value, `"`)
-	number := func(to *int, max int, want string) {
-		v, err := parseNumber(value, max)
-		if err != nil {
-			p.fail(t.col, t.text, want)
-		}
-		*to = v
-	}
-	switch {
-	case !ok:
-		p.fail(t.col, t.text, "key=value after the host, with one of the keys "+strings.Join(keys, ", "))
-	case key == "slots" || key == "cpu" || key == "count":
-		number(&n.Slots, maxSlots, wantSlots)
-	case key == "max_slots" || key == "max-slots" || key == "slots_max":
-		number(new(int), maxSlots, wantSlots)
-	case key == "port":
-		number(&n.Port, maxPort, wantPort)
-	case key == "user":
-		n.User = value
+// field puts one setting into m; w is how it is written.
+func (p *parser) field(w token, key, value string, m *mention) {
+	switch key {
+	case "slots", "cpu", "count", "++cpus":
+		p.number(w, value, &m.Slots, maxSlots, wantSlots)
+		m.keyed = true
+	case "max_slots", "max-slots", "slots_max":
+		p.number(w, value, new(int), maxSlots, wantSlots)
+	case "port":
+		p.number(w, value, &m.Port, maxPort, wantPort)
+	case "user", "username":
+		m.User = value
 		if !validUser(value) {
-			p.fail(t.col, t.text, wantUser)
+			p.fail(w.col, w.text, wantUser)
 		}
+	case "binding", "++shell", "++speed", "++home", "++pathfix":
+		p.warn(w.col, "%s is not used", printable(w.text))
 	default:
-		p.fail(t.col, t.text, unknownKey(key))
+		p.fail(w.col, w.text, unknownKey(key))
 	}
+}
+
+// number reads the value of w as a number from 1 to max.
+func (p *parser) number(w token, value string, to *int, max int, want string) bool {
+	v, err := parseNumber(value, max)
+	if err != nil {
+		p.fail(w.col, w.text, want)
+		return false
+	}
+	*to = v
+	return true
 }
 
 var keys = []string{"slots", "max_slots", "port", "user"}

@@ -17,29 +17,32 @@ const (
 	wantUser  = "a user name of letters, digits and . _ - + @ \\ that does not begin with a dash"
 )
 
-// hosts adds the hosts of t, separated by commas; n holds what its line says of them all.
-func (p *parser) hosts(t token, n Node) {
+// hosts adds the hosts of t, separated by commas; m holds what its line says of them all.
+func (p *parser) hosts(t token, m mention) {
 	for _, item := range splitList(t.text) {
-		p.host(token{item, t.col}, n)
+		p.host(token{item, t.col}, m)
 		t.col += len(item) + 1
 	}
 }
 
-// host adds the hosts of one item: [user@]expression[:slots] or ssh://[user@]host[:port].
-func (p *parser) host(t token, n Node) {
-	rest, isURL := strings.CutPrefix(t.text, "ssh://")
+// host adds the hosts of one item: [user@]expression[:slots] or ssh://[user@]host[:port]. With ^ before it, they are
+// left out instead.
+func (p *parser) host(t token, m mention) {
+	var rest string
+	rest, m.excluded = strings.CutPrefix(t.text, "^")
+	rest, isURL := strings.CutPrefix(rest, "ssh://")
 	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
-		n.User, rest = rest[:at], rest[at+1:]
-		if !validUser(n.User) || strings.Contains(n.User, "@") {
+		m.User, rest = rest[:at], rest[at+1:]
+		if !validUser(m.User) || strings.Contains(m.User, "@") {
 			p.fail(t.col, t.text, wantUser+", then @ and the host")
 			return
 		}
 	}
 	expr, number, ok := splitNumber(rest)
 	if ok {
-		to, max, want := &n.Slots, maxSlots, wantSlots
+		to, max, want := &m.Slots, maxSlots, wantSlots
 		if isURL {
-			to, max, want = &n.Port, maxPort, wantPort
+			to, max, want = &m.Port, maxPort, wantPort
 		}
 		v, err := parseNumber(number, max)
 		if err != nil {
@@ -63,12 +66,12 @@ func (p *parser) host(t token, n Node) {
 			p.fail(t.col, t.text, "host:slots with one colon, or an IPv6 address")
 			return
 		}
-		n.Host = name
+		m.Host = name
 		if !validHost(name) {
 			p.fail(t.col, t.text, wantHost)
 			return
 		}
-		if !p.add(t, n) {
+		if !p.add(t, m) {
 			return
 		}
 	}

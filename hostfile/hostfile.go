@@ -1,34 +1,41 @@
 // Package hostfile reads the machines of a job, and how many slots each has, from what people
-// already have: host files of Open MPI, MPICH, PBS and their relatives, and lists on a command line.
+// already have: host files of Open MPI, MPICH, PBS, Grid Engine and their relatives, lists on a command line,
+// and the allocation of a batch job.
 //
-//	nodes, err := hostfile.ParseFile("hosts.txt")
-//	nodes, err := hostfile.ParseList("node1:4,node2,rack[0-1]n[00-03]:2")
+//	hosts, err := hostfile.ParseFile("hosts.txt")
+//	hosts, err := hostfile.ParseList("node1:4,node2,rack[0-1]n[00-03]:2")
+//	hosts, err := hostfile.Allocation(os.Getenv) // nil outside of a batch job
 //
 // A file has one machine, or one range of machines, on a line:
 //
-//	# a comment, here or at the end of a line
+//	# a comment, here or at the end of a line; also // and /* */
 //	node1                          # as many slots as the machine has usable CPUs
 //	node2:4                        # four slots
 //	node3 slots=4 max_slots=8      # the same as Open MPI writes it; cpu= and count= mean slots=
 //	bob@node4 port=2222            # or: node4 user=bob port=2222, or: ssh://bob@node4:2222
 //	node[05-08,11] slots=2         # node05 node06 node07 node08 node11, see [Expand]
 //	[::1]:2                        # IPv6, two slots
+//	^node06                        # leave node06 out, wherever it is named, if it is
+//	node7 4 all.q@node7 UNDEFINED  # as Grid Engine writes it: host slots queue processors
+//	group main ++cpus 2            # as charmrun writes it; the group's slots hold up to the next group
+//	host node8 ++cpus 4
 //
 // The dialects contradict each other in places. These rules decide:
 //
 //   - (a) In host:N, N is a number of slots. A port is given by port= or in ssh://user@host:port.
 //   - (b) An IPv6 address is never split at a colon. With slots it needs brackets: [::1]:4.
 //   - (c) Lines that name the same host (with the same user and port) add up; the first gives the place
-//     in the order.
+//     in the order. That slots= is given twice for one host is worth a warning.
 //   - (d) A bare host has all usable CPUs of the machine (Slots 0), in files and in lists. But if any
 //     host stands there bare more than once, as in PBS files, every bare mention counts as one slot; so
 //     does a bare mention of a host that also has an explicit count.
-//   - (e) Blank lines, comments, CRLF, a byte order mark and a missing final newline are all right. A
-//     directory, an unknown key, or a file without any host is an error.
+//   - (e) Blank lines, comments, blanks around =, quotes around a value, CRLF, a byte order mark and a
+//     missing final newline are all right. A directory, an unknown key, or a file without any host is an error.
 //   - (f) Names stay as they are spelt: no domain is stripped or added.
 //
 // Host names consist of letters, digits and . _ : % - and do not begin with a dash, so that no name can be
-// taken for an option or reach a shell as anything but a word. max_slots is checked and not used further.
+// taken for an option or reach a shell as anything but a word. max_slots is checked and not used further;
+// Intel's binding= and charmrun's options but ++cpus are not used either, with a warning.
 package hostfile
 
 import (
@@ -49,9 +56,16 @@ type Node struct {
 	Pos   string // where it was first named, as file:line, for messages
 }
 
+// Hosts is what a file, a list or a batch system says.
+type Hosts struct {
+	Source   string // name of the file, "host list", or the batch system and its job, as "Slurm job 12"
+	Nodes    []Node // at least one
+	Warnings []string
+}
+
 // ParseFile reads the hosts file at path; "-" is standard input. Errors are those of [Parse], or one
 // saying why the file cannot be read.
-func ParseFile(path string) ([]Node, error) {
+func ParseFile(path string) (*Hosts, error) {
 	if path == "-" {
 		return Parse("stdin", os.Stdin)
 	}
@@ -71,7 +85,7 @@ func ParseFile(path string) ([]Node, error) {
 
 // Parse reads a hosts file from r; name stands for it in messages. If it has mistakes, the error joins
 // one [*Error] for each, up to ten, and no nodes are returned.
-func Parse(name string, r io.Reader) ([]Node, error) {
+func Parse(name string, r io.Reader) (*Hosts, error) {
 	p := newParser(name)
 	p.file(r)
 	return p.finish()
@@ -79,10 +93,10 @@ func Parse(name string, r io.Reader) ([]Node, error) {
 
 // ParseList reads hosts separated by commas, as given on a command line: a:4,b,node[01-04]:2. A host is
 // written as in a file, without the key=value fields. Errors are as those of [Parse].
-func ParseList(s string) ([]Node, error) {
+func ParseList(s string) (*Hosts, error) {
 	p := newParser("host list")
 	if s = strings.TrimSpace(s); s != "" {
-		p.hosts(token{text: s, col: 1}, Node{Pos: p.name})
+		p.hosts(token{text: s, col: 1}, mention{Node: Node{Pos: p.name}})
 	}
 	return p.finish()
 }

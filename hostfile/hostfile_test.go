@@ -35,12 +35,20 @@ func TestParse(t *testing.T) {
 		"PBS: bare counts":   {"a\na\nb\na\n", []Node{{Host: "a", Slots: 3, Pos: "f:1"}, {Host: "b", Slots: 1, Pos: "f:3"}}},
 		"bare beside slots":  {"a slots=4\na\nb\n", []Node{{Host: "a", Slots: 5, Pos: "f:1"}, {Host: "b", Pos: "f:3"}}},
 		"other port, node":   {"h port=1\nh port=2\n", []Node{{Host: "h", Port: 1, Pos: "f:1"}, {Host: "h", Port: 2, Pos: "f:2"}}},
+		"C comments":         {"// x\na /* b\nc\n*/ // d\nssh://e/*\n*/\n", []Node{{Host: "a", Pos: "f:2"}, {Host: "e", Pos: "f:5"}}},
+		"blanks around =":    {"a slots = 4 port =22\nb user= bob", []Node{{Host: "a", Slots: 4, Port: 22, Pos: "f:1"}, {Host: "b", User: "bob", Pos: "f:2"}}},
+		"quotes":             {`"a" slots="4" username="bob"`, []Node{{Host: "a", Slots: 4, User: "bob", Pos: "f:1"}}},
+		"exclude":            {"^n[2-3]\nn[1-4]\nbob@n2\n^m", []Node{{Host: "n1", Pos: "f:2"}, {Host: "n4", Pos: "f:2"}}},
+		"Grid Engine":        {"n1.tb 4 all.q@n1.tb UNDEFINED\nn2 2 q 0,0:0,1\nn1.tb 1 b.q <NULL>\n", []Node{{Host: "n1.tb", Slots: 5, Pos: "f:1"}, {Host: "n2", Slots: 2, Pos: "f:2"}}},
+		"charmrun":           {"group main\nhost a\nhost b ++cpus 4\ngroup other ++cpus 2\nhost c\nhost d ++cpus 3", []Node{{Host: "a", Pos: "f:2"}, {Host: "b", Slots: 4, Pos: "f:3"}, {Host: "c", Slots: 2, Pos: "f:5"}, {Host: "d", Slots: 3, Pos: "f:6"}}},
+		"hosts named host":   {"host\nhost slots=2\ngroup:2", []Node{{Host: "host", Slots: 3, Pos: "f:1"}, {Host: "group", Slots: 2, Pos: "f:3"}}},
+		"ports are no slots": {"a:22\na port=22", []Node{{Host: "a", Slots: 22, Pos: "f:1"}, {Host: "a", Port: 22, Pos: "f:2"}}},
 		"a million mentions": {many, []Node{{Host: "node1", Slots: 500_000, Pos: "f:1"}, {Host: "node2", Slots: 500_000, Pos: "f:2"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Parse("f", strings.NewReader(test.in))
-			if err != nil || !reflect.DeepEqual(got, test.want) {
-				t.Errorf("got %+v, %v\nwant %+v", got, err, test.want)
+			if want := (&Hosts{Source: "f", Nodes: test.want}); err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("got %+v, %v\nwant %+v", got, err, want)
 			}
 		})
 	}
@@ -57,8 +65,14 @@ func TestParseErrors(t *testing.T) {
 		"a slots=1000000000000000000":      "f:1:3: found slots=1000000000000000000: want a number from 1 to 65536",
 		"a port=0":                         "f:1:3: found port=0: want a port from 1 to 65535",
 		"a port=65536":                     "f:1:3: found port=65536: want a port from 1 to 65535",
+		"a /* b\nc":                        "f:1:3: found /*: want */ at the end of the comment",
+		"^a\na":                            "f: found every host excluded: want at least one without ^",
+		"^":                                "f:1:1: found ^: want " + wantHost,
+		"a 0 q UNDEFINED":                  "f:1:3: found 0: want a number from 1 to 65536",
+		"host a ++cpus":                    "f:1:8: found ++cpus: want a number from 1 to 65536",
+		"host a ++cpus x\ngroup b ++x y":   "f:1:8: found ++cpus x: want a number from 1 to 65536\nf:2:9: found ++x y: want one of the keys slots, max_slots, port, user",
+		"a slots=":                         "f:1:3: found slots=: want a number from 1 to 65536",
 		"a slot=4":                         "f:1:3: found slot=4: want one of the keys slots, max_slots, port, user (did you mean slots=?)",
-		"a binding=user:0,1":               "f:1:3: found binding=user:0,1: want one of the keys slots, max_slots, port, user",
 		"a b":                              "f:1:3: found b: want key=value after the host, with one of the keys slots, max_slots, port, user",
 		"a:":                               "f:1:3: found a:: want a number from 1 to 65536 after the colon",
 		"a:x":                              "f:1:3: found a:x: want a number from 1 to 65536 after the colon",
@@ -90,6 +104,20 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
+func TestWarnings(t *testing.T) {
+	for in, want := range map[string]string{
+		"a slots=2\nb\na slots=3":                 "f:3:1: a was given slots at f:1 already: together these are 5",
+		"a\na\nb:2\nb:3\nc 2 q r\nc 3 q r":        "",
+		"a:2 binding=user:0,1":                    "f:1:5: binding=user:0,1 is not used",
+		"group main ++shell ssh ++cpus 2\nhost a": "f:1:12: ++shell ssh is not used",
+	} {
+		hosts, err := Parse("f", strings.NewReader(in))
+		if err != nil || strings.Join(hosts.Warnings, "\n") != want {
+			t.Errorf("%q: got %+v, %v\nwant %s", in, hosts, err, want)
+		}
+	}
+}
+
 func TestParseReportsTenErrors(t *testing.T) {
 	_, err := Parse("f", strings.NewReader("good\n"+strings.Repeat("a;b\n", 30)))
 	lines := strings.Split(fmt.Sprint(err), "\n")
@@ -109,7 +137,7 @@ func TestParseFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := ParseFile(path)
-	if want := []Node{{Host: "a", Pos: path + ":1"}, {Host: "b", Slots: 2, Pos: path + ":2"}}; err != nil || !slices.Equal(got, want) {
+	if want := []Node{{Host: "a", Pos: path + ":1"}, {Host: "b", Slots: 2, Pos: path + ":2"}}; err != nil || !slices.Equal(got.Nodes, want) {
 		t.Errorf("got %v, %v, want %v", got, err, want)
 	}
 	for path, want := range map[string]string{
@@ -128,7 +156,7 @@ func TestParseList(t *testing.T) {
 	for i := range want {
 		want[i].Pos = "host list"
 	}
-	if err != nil || !slices.Equal(got, want) {
+	if err != nil || !slices.Equal(got.Nodes, want) {
 		t.Errorf("got %v, %v, want %v", got, err, want)
 	}
 	for in, want := range map[string]string{
@@ -145,24 +173,24 @@ func TestParseList(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{"node1\n", "a:4\r\nb slots=2 # c\n", "bob@n[01-04,7]x port=22\n", "[::1]:4\n::1\n", "\ufeffssh://u@h:22", "a slots=\n@\n[", "a[0-9][0-9][0-9]\n"} {
+	for _, seed := range []string{"node1\n", "a:4\r\nb slots=2 # c\n", "bob@n[01-04,7]x port=22\n", "[::1]:4\n::1\n", "\ufeffssh://u@h:22", "a slots=\n@\n[", "a /* \n */ slots = 2 // x\n^a\nb", "a 4 q UNDEFINED\n", "group g ++cpus 2\nhost a ++shell ssh\n", "a[0-9][0-9][0-9]\n"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		nodes, err := Parse("f", bytes.NewReader(data))
+		hosts, err := Parse("f", bytes.NewReader(data))
 		if err != nil {
-			if nodes != nil || len(strings.Split(err.Error(), "\n")) > maxErrors || strings.ContainsAny(err.Error(), "\x00\x1b\r") {
-				t.Errorf("%v with error %q", nodes, err)
+			if hosts != nil || len(strings.Split(err.Error(), "\n")) > maxErrors || strings.ContainsAny(err.Error(), "\x00\x1b\r") {
+				t.Errorf("%v with error %q", hosts, err)
 			}
 			return
 		}
-		for _, n := range nodes {
+		for _, n := range hosts.Nodes {
 			if !validHost(n.Host) || n.User != "" && !validUser(n.User) || n.Slots < 0 || n.Port < 0 || n.Port > 65535 || n.Pos == "" {
 				t.Errorf("node %+v", n)
 			}
 		}
-		if len(nodes) == 0 || len(nodes) > MaxHosts {
-			t.Errorf("%d nodes", len(nodes))
+		if len(hosts.Nodes) == 0 || len(hosts.Nodes) > MaxHosts || len(hosts.Warnings) > maxErrors || strings.ContainsAny(strings.Join(hosts.Warnings, ""), "\x00\x1b\r\n") {
+			t.Errorf("%d nodes, warnings %q", len(hosts.Nodes), hosts.Warnings)
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"os/user"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/pprun/pprun/hostfile"
 )
@@ -73,6 +74,24 @@ func isLocal(n hostfile.Node) bool {
 		}
 	}
 	this := thisHost()
-	short, _, _ := strings.Cut(this, ".")
-	return n.Host == "localhost" || strings.EqualFold(n.Host, this) || strings.EqualFold(n.Host, short) && net.ParseIP(this) == nil
+	short, _, isFull := strings.Cut(this, ".")
+	switch name, _, full := strings.Cut(n.Host, "."); {
+	case n.Host == "localhost", strings.EqualFold(n.Host, this):
+		return true
+	case !full:
+		return strings.EqualFold(n.Host, short) && net.ParseIP(this) == nil
+	default: // batch systems may know a machine by its full name, and the machine itself by the short one
+		return !isFull && strings.EqualFold(name, this) && strings.EqualFold(n.Host, fullName(this))
+	}
+}
+
+// fullName is the name with domain that this machine's resolver has for a name of its own; empty if it knows none.
+func fullName(name string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	full, err := net.DefaultResolver.LookupCNAME(ctx, name)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSuffix(full, ".")
 }

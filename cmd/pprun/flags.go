@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pprun/pprun/hostfile"
 	"github.com/pprun/pprun/launch"
 	"github.com/spf13/pflag"
 )
@@ -86,6 +85,8 @@ func (o *options) check(f *pflag.FlagSet) error {
 	switch {
 	case o.hosts != "" && o.host != "":
 		return errors.New("--hosts and --host: give one of them")
+	case o.hosts == "-" && f.Changed("stdin") && c.StdinTo != launch.StdinNone:
+		return errors.New("--hosts - and --stdin: the hosts are read from standard input, which leaves none for the ranks: leave out --stdin")
 	case c.Dir != "" && len(c.Stage) > 0:
 		return errors.New("--wdir and --stage: staged files lie in a private directory, which is the working directory: leave out --wdir")
 	case f.Changed("ssh") && strings.TrimSpace(c.SSHCommand) == "":
@@ -119,25 +120,6 @@ func (o *options) check(f *pflag.FlagSet) error {
 	return nil
 }
 
-// nodes reads the hosts that were given; none means this machine.
-func (o *options) nodes() ([]hostfile.Node, error) {
-	switch {
-	case o.host != "":
-		nodes, err := hostfile.ParseList(o.host)
-		if err != nil {
-			return nil, fmt.Errorf("--host %s: %w", o.host, err)
-		}
-		return nodes, nil
-	case o.hosts == "":
-		return nil, nil
-	}
-	nodes, err := hostfile.ParseFile(o.hosts)
-	if _, missing := os.Stat(o.hosts); missing != nil && o.hosts != "-" && strings.ContainsAny(o.hosts, ",:") {
-		err = fmt.Errorf("%w: give a list of hosts with --host", err)
-	}
-	return nodes, err
-}
-
 // single are the words that mpirun and mpiexec take with one dash.
 var single = map[string]string{
 	"-np": "--np", "-ppn": "--ppn", "-wdir": "--wdir", "-host": "--host", "-hosts": "--hosts",
@@ -155,7 +137,7 @@ func normalise(f *pflag.FlagSet, args []string) []string {
 		word, value, attached := strings.Cut(a, "=")
 		if long, ok := single[word]; ok {
 			// mpiexec's -hosts is a list, Open MPI has files only: what exists is a file.
-			if word == "-hosts" && i+1 < len(args) && !exists(args[i+1]) {
+			if word == "-hosts" && i+1 < len(args) && args[i+1] != "-" && !exists(args[i+1]) {
 				long = "--host"
 			}
 			a = long

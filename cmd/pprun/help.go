@@ -32,8 +32,9 @@ is built and copied to the nodes; a bare name is looked up on each node's PATH.
 How many, where
   -n, --np N             number of ranks (default: one for each slot)
   -f, --hosts FILE       hosts file: a host in each line, as node1, node[2-5]:4, node6 slots=8
-                         (also --hostfile, --machinefile)
-  -H, --host LIST        hosts and slots: a:4,b,node[01-04]:2
+                         (also --hostfile, --machinefile); - is standard input
+  -H, --host LIST        hosts and slots: a:4,b,node[01-04]:2; without --hosts and --host:
+                         those of the Slurm, PBS, Grid Engine or LSF job, else this machine
   -N, --ppn N            ranks on each node
       --map ORDER        block (default): fill node after node; cyclic: deal out in turn
   -c, --cpus N           slots of each rank (default: its share of the node's CPUs)

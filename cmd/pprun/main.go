@@ -38,7 +38,7 @@ func run(args []string) int {
 		fmt.Fprint(os.Stderr, usage)
 		return launch.StatusUsage
 	}
-	if o.config.Nodes, err = o.nodes(); err != nil {
+	if err := o.findHosts(); err != nil {
 		complain(err)
 		return launch.StatusUsage
 	}
