@@ -23,7 +23,7 @@ type input struct {
 	ended  chan struct{} // closed when forward has returned; nil before start
 	mu     sync.Mutex
 	cond   sync.Cond
-	window map[int]int // bytes each rank may be sent, guarded by mu; a rank that has ended is not in it
+	window map[int]int // bytes each rank may be sent, guarded by mu; a rank that reads no more is not in it
 	read   int64       // most bytes that a rank took, which has ended; guarded by mu
 	closed bool        // guarded by mu
 }
@@ -61,6 +61,10 @@ func (in *input) credit(c credit) {
 	if in == nil {
 		return
 	}
+	if c.bytes == 0 { // it has closed its input
+		in.leave(c.rank, 0)
+		return
+	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if n, ok := in.window[c.rank]; ok {
@@ -69,7 +73,7 @@ func (in *input) credit(c credit) {
 	in.cond.Signal()
 }
 
-// leave takes off a rank that has ended, having read so many bytes.
+// leave takes off a rank that has ended or reads no more, having read so many bytes as far as is known.
 func (in *input) leave(rank int, read int64) {
 	if in == nil {
 		return

@@ -56,7 +56,8 @@ type launcher struct {
 	notes   []string
 	staged  map[uint64]Staged
 	values  map[frame.Kind][]byte
-	credit  map[uint32]int // of standard input
+	credit  map[uint32]int  // of standard input
+	refused map[uint32]bool // it takes no more of it
 	beats   int
 	bytes   int // of output, if discard
 	discard bool
@@ -130,7 +131,7 @@ func newLauncher(t testing.TB, cmd *exec.Cmd, c io.ReadWriteCloser) *launcher {
 	jobs.Unlock()
 	l := &launcher{t: t, cmd: cmd, conn: NewConn(c), job: job, done: make(chan struct{}),
 		out: map[uint32]*strings.Builder{}, errs: map[uint32]*strings.Builder{}, exits: map[int]Exit{}, staged: map[uint64]Staged{},
-		values: map[frame.Kind][]byte{}, credit: map[uint32]int{}}
+		values: map[frame.Kind][]byte{}, credit: map[uint32]int{}, refused: map[uint32]bool{}}
 	l.more = sync.NewCond(&l.mu)
 	go l.read()
 	t.Cleanup(func() {
@@ -213,6 +214,7 @@ func (l *launcher) take(h frame.Header, payload []byte) {
 		add(l.errs)
 	case KindStdinCredit:
 		l.credit[h.Src] += int(h.ID)
+		l.refused[h.Src] = h.ID == 0
 	case KindExit:
 		x, _ := Decode[Exit](payload)
 		l.exits[x.Rank] = x

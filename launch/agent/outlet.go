@@ -32,7 +32,7 @@ func openOutlet(stdout *os.File, broken func(syscall.Errno)) *outlet {
 	case st.Mode().IsRegular():
 		return &outlet{file: stdout, broken: broken}
 	case st.Mode()&os.ModeNamedPipe != 0:
-		if file := reopenPipe(stdout); file != nil {
+		if file := reopenPipe(stdout, os.O_WRONLY); file != nil {
 			return &outlet{file: file, broken: broken}
 		}
 	}

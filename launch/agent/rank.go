@@ -81,10 +81,6 @@ func (a *agent) run(r *rank, p *plan) error {
 		}
 		return err
 	}
-	if r.feed != nil {
-		r.feed.keep(theirs[0])
-		theirs[0] = 0
-	}
 	r.pid.Store(int64(pid))
 	if a.ender.begun() { // TERM went out before this one was born
 		r.killed.Store(true)

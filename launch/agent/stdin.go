@@ -1,9 +1,12 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"sync"
+	"syscall"
+	"time"
 
 	"github.com/pprun/pprun/comm/frame"
 	"golang.org/x/sys/unix"
@@ -13,7 +16,7 @@ import (
 const feedPiece = StdinWindow / 4
 
 // feed carries the launcher's input to one rank. What a rank does not want to read is dropped, so that it holds up
-// nobody.
+// nobody; one that has closed its input is sent no more.
 type feed struct {
 	rank int
 	conn *Conn
@@ -22,11 +25,10 @@ type feed struct {
 	more   *sync.Cond
 	queue  []byte   // what run has not taken yet
 	credit int      // bytes the launcher may still send
-	file   *os.File // the agent's end of the pipe; nil before run
+	file   *os.File // the agent's end of the pipe, in the end one that tells what is in it; nil before run
 	eof    bool     // the launcher has sent the end
-	gone   bool     // the rank has ended
+	gone   bool     // the rank has ended, or closed its input
 
-	rankEnd int           // the rank's end of the pipe, which tells what it has not read
 	idle    chan struct{} // closed when run has returned
 	written int64         // bytes put into the pipe; owned by run
 }
@@ -64,10 +66,9 @@ func (f *feed) put(b []byte) error {
 	return nil
 }
 
-// run writes what comes, until its end or that of the rank.
+// run writes what comes, until its end or that of the rank. The pipe outlives it: the rank reads on.
 func (f *feed) run(file *os.File) {
 	defer close(f.idle)
-	defer file.Close()
 	f.mu.Lock()
 	f.file = file
 	f.mu.Unlock()
@@ -80,16 +81,43 @@ func (f *feed) run(file *os.File) {
 		b, f.queue = f.queue, b[:0]
 		gone := f.gone
 		f.mu.Unlock()
-		if gone || len(b) == 0 {
+		if gone {
+			return
+		}
+		if len(b) == 0 {
+			f.finish(file)
 			return
 		}
 		for rest := b; len(rest) > 0; {
 			n := min(len(rest), feedPiece)
-			wrote, _ := file.Write(rest[:n]) // fails only once the rank has ended
+			wrote, err := file.Write(rest[:n])
 			f.written += int64(wrote)
+			if err != nil {
+				f.stop(err)
+				return
+			}
 			rest = rest[n:]
 			f.grant(n)
 		}
+	}
+}
+
+// finish lets the rank read the end, for which all who could write must be gone.
+func (f *feed) finish(file *os.File) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.file = reopenPipe(file, os.O_RDONLY)
+	file.Close()
+}
+
+// stop is for a write that failed. A rank that has closed its input and runs on holds up nobody: the launcher stops
+// sending to it, and may leave something for who comes next.
+func (f *feed) stop(err error) {
+	f.mu.Lock()
+	f.gone = true
+	f.mu.Unlock()
+	if errors.Is(err, syscall.EPIPE) {
+		f.conn.Send(frame.Header{Kind: KindStdinCredit, Src: uint32(f.rank)}, nil)
 	}
 }
 
@@ -106,20 +134,20 @@ func (f *feed) end() {
 	defer f.mu.Unlock()
 	f.gone = true
 	if f.file != nil {
-		f.file.Close()
+		f.file.SetWriteDeadline(time.Unix(1, 0))
 	}
 	f.more.Signal()
 }
 
-// keep takes over the rank's end of the pipe. While it is open, a rank that closes its input stops the launcher from
-// reading on, which may leave something for who comes next.
-func (f *feed) keep(rankEnd int) { f.rankEnd = rankEnd }
-
-// read returns how many bytes the rank took, which has ended.
+// read returns how many bytes the rank took, which has ended. Where the pipe cannot tell what is in it, all counts as
+// taken.
 func (f *feed) read() int64 {
 	<-f.idle
-	defer closePipe(f.rankEnd)
-	left, err := unix.IoctlGetInt(f.rankEnd, fionread)
+	if f.file == nil {
+		return f.written
+	}
+	defer f.file.Close()
+	left, err := unix.IoctlGetInt(int(f.file.Fd()), fionread)
 	if err != nil {
 		left = 0
 	}

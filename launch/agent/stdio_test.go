@@ -110,6 +110,24 @@ func TestUnreadStdinHoldsUpNothing(t *testing.T) {
 	l.bye()
 }
 
+func TestClosedStdinIsToldOf(t *testing.T) {
+	t.Parallel()
+	l := launchAgent(t)
+	l.hello(time.Second)
+	s := sh(1, `head -c 3; exec <&-; echo; exec sleep 1000`)
+	s.Ranks[0].Stdin = StdinForward
+	l.start(s)
+	l.conn.Send(frame.Header{Kind: KindStdin}, []byte("abcdef"))
+	l.wait("the rank to close its input", func() bool { return l.out[0] != nil && l.out[0].String() == "abc\n" })
+	l.conn.Send(frame.Header{Kind: KindStdin}, []byte("ghi"))
+	l.wait("the end of credit", func() bool { return l.refused[0] })
+	l.conn.Send(frame.Header{Kind: KindKill}, nil)
+	if x := l.exited(1)[0]; x.StdinRead != 3 {
+		t.Errorf("it read %d bytes, want 3", x.StdinRead)
+	}
+	l.bye()
+}
+
 func TestInheritedStdin(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {

@@ -52,7 +52,7 @@ const (
 	KindStart        frame.Kind = 10 // CBOR Start
 	KindStarted      frame.Kind = 11 // CBOR Started
 	KindStdin        frame.Kind = 12 // Dst: rank. Bytes for its standard input; an empty payload is the end of it
-	KindStdinCredit  frame.Kind = 13 // Src: rank. ID: bytes it may be sent further. From StdinWindow on at the start
+	KindStdinCredit  frame.Kind = 13 // Src: rank. ID: bytes it may be sent further, 0: none ever. From StdinWindow on at the start
 	KindStdout       frame.Kind = 14 // Src: rank. Whole lines; More: the last line is not finished
 	KindStderr       frame.Kind = 15 // as KindStdout
 	KindOutputCredit frame.Kind = 16 // ID: bytes of output that the agent may send further, over OutputWindow at the start
