@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -131,6 +132,9 @@ func buildAgent(ctx context.Context, p platform) (*executable, error) {
 	file := filepath.Join(dir, fmt.Sprintf("pprun-%s-%s-%.16s", p.OS, p.Arch, own))
 	if e, err := openExecutable(file); err == nil {
 		return e, nil
+	}
+	if _, err := exec.LookPath("go"); err != nil {
+		return nil, errors.New("no go command on PATH to build it")
 	}
 	source, err := ownSource(ctx)
 	if err != nil {
