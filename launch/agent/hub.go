@@ -46,7 +46,7 @@ func (h *hub) listen(addresses []string) (Listening, error) {
 	var why []string
 	for _, addr := range addresses {
 		ip, err := netip.ParseAddr(addr)
-		if err == nil && ip.IsUnspecified() {
+		if err == nil && ip.Unmap().IsUnspecified() {
 			err = errors.New("a wildcard: it would listen to everybody")
 		}
 		if err != nil {

@@ -92,7 +92,7 @@ func testProgram(n int, name string) Start {
 func TestRanksTakeTheirPlaces(t *testing.T) {
 	l := launchAgent(t)
 	l.hello(time.Second)
-	l.send(KindListen, Listen{Addresses: []string{"0.0.0.0", "192.0.2.77", "127.0.0.1"}})
+	l.send(KindListen, Listen{Addresses: []string{"0.0.0.0", "::", "::ffff:0.0.0.0", "192.0.2.77", "127.0.0.1"}})
 	l.wait("listening", func() bool { return l.values[KindListening] != nil })
 	at, err := Decode[Listening](l.values[KindListening])
 	if err != nil || len(at.Addresses) != 1 || !strings.HasPrefix(at.Addresses[0], "127.0.0.1:") || len(at.PublicKey) == 0 {
