@@ -110,8 +110,8 @@ func (a *agent) lost(cause error) {
 		a.cause = cause
 		a.conn.Close()
 		a.credit.close()
-		a.outlet.Load().close()
 		a.die()
+		a.outlet.Load().close()
 	})
 }
 

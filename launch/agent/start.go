@@ -92,6 +92,9 @@ func (a *agent) launch(s *Start) ([]int, error) {
 		a.outlet.Store(openOutlet(a.cfg.Stdout, func(e syscall.Errno) {
 			a.conn.Send(frame.Header{Kind: KindUnwritable, ID: uint64(e)}, nil)
 		}))
+		if a.life.Err() != nil { // lost may have come too soon to see it
+			a.outlet.Load().close()
+		}
 	}
 	a.oom = countOOM()
 	if err := a.startAll(p); err != nil {
