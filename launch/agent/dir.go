@@ -20,6 +20,7 @@ type dirs struct {
 	mu         sync.Mutex
 	socketDir  string
 	privateDir string
+	locks      []*os.File // on them
 }
 
 // private returns the directory of staged files, where ranks also run when they cannot run in the caller's.
@@ -46,14 +47,7 @@ func (d *dirs) ensure(p *string, job string, parents []string, longest int) (str
 		if parent == "" {
 			continue
 		}
-		path, err := os.MkdirTemp(parent, "pprun-"+job+"-")
-		if err == nil && len(path) > longest {
-			os.Remove(path)
-			err = fmt.Errorf("the path of a socket there would be too long")
-		}
-		if err == nil {
-			err = ownDir(path)
-		}
+		path, err := d.create(parent, job, longest)
 		if err == nil {
 			*p = path
 			d.guard.remove(path)
@@ -64,24 +58,56 @@ func (d *dirs) ensure(p *string, job string, parents []string, longest int) (str
 	return "", fmt.Errorf("no directory for the job's own files: %s", strings.Join(why, "; "))
 }
 
+// create makes a directory of the job below parent, and locks it where locks can be had.
+func (d *dirs) create(parent, job string, longest int) (path string, err error) {
+	path, err = os.MkdirTemp(parent, dirPrefix+job+"-")
+	if err != nil {
+		return "", err
+	}
+	if len(path) > longest {
+		err = fmt.Errorf("the path of a socket there would be too long")
+	} else {
+		err = ownDir(path)
+	}
+	if err != nil {
+		os.Remove(path)
+		return "", err
+	}
+	if lock, err := lockDir(path); err == nil {
+		d.locks = append(d.locks, lock)
+	}
+	return path, nil
+}
+
 // ownDir checks that path itself is a directory that only this user may change.
 func ownDir(path string) error {
-	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
+	dir, err := openOwnDir(path)
 	if err != nil {
 		return err
 	}
-	defer syscall.Close(fd)
+	return dir.Close()
+}
+
+// openOwnDir opens such a directory.
+func openOwnDir(path string) (*os.File, error) {
+	dir, err := os.OpenFile(path, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, errors.New(reason(err))
+	}
 	var st syscall.Stat_t
-	if err := syscall.Fstat(fd, &st); err != nil {
-		return err
-	}
+	err = syscall.Fstat(int(dir.Fd()), &st)
 	switch {
+	case err != nil:
 	case int(st.Uid) != os.Getuid():
-		return fmt.Errorf("belongs to uid %d", st.Uid)
+		err = fmt.Errorf("belongs to uid %d", st.Uid)
 	case st.Mode&0o022 != 0:
-		return fmt.Errorf("others may write there (mode %#o)", st.Mode&0o777)
+		err = fmt.Errorf("others may write there (mode %#o)", st.Mode&0o777)
 	}
-	return nil
+	if err != nil {
+		dir.Close()
+		return nil, err
+	}
+	return dir, nil
 }
 
 // remove deletes the directories with all they hold.
@@ -93,6 +119,10 @@ func (d *dirs) remove() {
 			os.RemoveAll(p)
 		}
 	}
+	for _, lock := range d.locks {
+		lock.Close()
+	}
+	d.locks = nil
 }
 
 // reason is the bare reason of an error whose message names the path already.

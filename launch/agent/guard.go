@@ -156,6 +156,9 @@ func guardMain() int {
 			}
 		case "remove":
 			paths = append(paths, arg)
+			if strings.HasPrefix(filepath.Base(arg), dirPrefix) {
+				go removeLeftovers(filepath.Dir(arg)) // of others; it ends with this process, which does not wait for it
+			}
 		case "bye":
 			return 0
 		}

@@ -1,0 +1,58 @@
+package agent
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// dirPrefix begins the names of jobs' directories; the job's id follows.
+const dirPrefix = "pprun-"
+
+// leftoverAge is how old a directory is at least that counts as left behind: a younger one may not be locked yet.
+const leftoverAge = time.Minute
+
+// lockDir opens a job's own directory and locks it (flock(2)): the kernel frees it when the agent ends, however that is.
+func lockDir(path string) (*os.File, error) {
+	f, err := openOwnDir(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// removeLeftovers removes from parent the directories of this user's jobs whose agents are gone, as they are when an
+// agent was killed before its guard had started.
+func removeLeftovers(parent string) {
+	root, err := os.OpenRoot(parent)
+	if err != nil {
+		return
+	}
+	defer root.Close()
+	dir, err := root.Open(".")
+	if err != nil {
+		return
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	for _, name := range names {
+		job, _, ok := strings.Cut(strings.TrimPrefix(name, dirPrefix), "-")
+		if !ok || !strings.HasPrefix(name, dirPrefix) || !validJob(job) {
+			continue
+		}
+		f, err := lockDir(filepath.Join(parent, name))
+		if err != nil {
+			continue
+		}
+		if st, err := f.Stat(); err == nil && time.Since(st.ModTime()) > leftoverAge {
+			root.RemoveAll(name)
+		}
+		f.Close()
+	}
+}
