@@ -79,7 +79,7 @@ func initRank(ctx context.Context, role place.Role, where string, s settings) (*
 	defer cancel()
 	c, err := join(ctx, link, s, fns)
 	if err != nil {
-		if _, final := errors.AsType[*refusal](err); final {
+		if link.Place.Rank > 0 {
 			time.Sleep(patience)
 		}
 		link.Close()
