@@ -167,6 +167,7 @@ func (j *job) state() string {
 		copying = j.building
 	}
 	return cmp.Or(
+		buildingAgent(),
 		waiting("connecting to", func(n *node) bool { return !n.up }),
 		waiting("waiting for the agent on", func(n *node) bool { return n.ready == nil }),
 		copying,

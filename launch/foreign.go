@@ -29,6 +29,7 @@ var foreign = struct {
 	slot chan struct{} // held while one is looked for: others of the kind wait for what it finds
 	mu   sync.Mutex
 	all  map[platform]found // guarded by mu
+	next platform           // guarded by mu: the one that is built; the zero value: none is
 }{slot: make(chan struct{}, 1), all: map[platform]found{}}
 
 type found struct {
@@ -149,6 +150,8 @@ func buildAgent(ctx context.Context, p platform) (*executable, error) {
 	}
 	defer os.RemoveAll(tmp)
 	out := filepath.Join(tmp, "pprun")
+	builds(p)
+	defer builds(platform{})
 	if err := goBuild(ctx, source, ownCommand, out, append(p.env(), offline...)...); err != nil {
 		return nil, fmt.Errorf("cannot be built from %s: %w", source, err)
 	}
@@ -156,6 +159,22 @@ func buildAgent(ctx context.Context, p platform) (*executable, error) {
 		return nil, err
 	}
 	return openExecutable(file)
+}
+
+func builds(p platform) {
+	foreign.mu.Lock()
+	defer foreign.mu.Unlock()
+	foreign.next = p
+}
+
+// buildingAgent says what is built while nodes wait for it; empty: nothing is.
+func buildingAgent() string {
+	foreign.mu.Lock()
+	defer foreign.mu.Unlock()
+	if foreign.next == (platform{}) {
+		return ""
+	}
+	return "building pprun for " + foreign.next.String()
 }
 
 // offline keeps the go command from downloading anything.
