@@ -185,6 +185,9 @@ func (l *Lab) HostsFile(slots int) string {
 	return l.Path(name)
 }
 
+// Slurm starts Slurm over the hosts: sbatch, on head, gives jobs the nodes, which have so many CPUs each.
+func (l *Lab) Slurm(cpus int) { l.t.Helper(); l.do("slurm", strconv.Itoa(cpus)) }
+
 // setting reads one of the choices that the script recorded.
 func (l *Lab) setting(name string) string {
 	l.t.Helper()
