@@ -109,7 +109,7 @@ type noiseError struct {
 func (e *noiseError) Unwrap() error { return e.err }
 
 func (e *noiseError) Error() string {
-	return "the login shell did not run /bin/sh" + e.printed() + ": let its start-up files pass over commands without a terminal"
+	return "the login shell did not run /bin/sh" + e.printed() + ": its start-up files, and ForceCommand of sshd, have to let commands pass"
 }
 
 // printed quotes the noise, if there was any.

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -71,11 +72,14 @@ func TestCommandMisbehaves(t *testing.T) {
 				t.Errorf("got %s\nwant %s", got, c.want)
 			}
 			pid, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "pid"))
-			if out, err := exec.Command("ps", "-o", "state=,args=", "-s", strings.TrimSpace(string(pid))).Output(); err == nil {
-				for line := range strings.Lines(string(out)) {
-					if line[0] != 'Z' {
-						t.Errorf("left: %s", line)
-					}
+			for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) { // the killed need a moment
+				out, _ := exec.Command("ps", "-o", "state=,args=", "-s", strings.TrimSpace(string(pid))).Output()
+				left := slices.DeleteFunc(strings.Split(string(out), "\n"), func(line string) bool { return line == "" || line[0] == 'Z' })
+				if len(left) == 0 {
+					break
+				}
+				if time.Now().After(end) {
+					t.Fatalf("left: %q", left)
 				}
 			}
 		})

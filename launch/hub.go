@@ -16,6 +16,7 @@ func (j *job) listen() bool {
 	if !j.all(func(n *node) bool { return n.ready != nil }) {
 		return false
 	}
+	j.warnTwins()
 	hub := j.nodes[j.placement.NodeOf[0]]
 	hub.sendValue(agent.KindListen, 0, agent.Listen{Addresses: j.candidates(hub)})
 	if !j.until(func() bool { return hub.listening != nil || hub.failed != "" }) || !j.settle() {

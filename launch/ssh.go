@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/pprun/pprun/hostfile"
 	"github.com/pprun/pprun/ssh"
@@ -73,7 +74,8 @@ func (s *SSH) become(ctx context.Context, client *ssh.Client) (*sshConn, error) 
 	if err != nil {
 		return nil, err
 	}
-	limit := newDeadline(ctx, bootstrapTime, func() { session.Close() })
+	// Closing the session alone would wait for a command there that does not end.
+	limit := newDeadline(ctx, bootstrapTime, func() { client.Close() })
 	r, err := bootstrap(ctx, session, limit.move)
 	if inTime := limit.end(); err != nil {
 		session.Close()
@@ -87,10 +89,19 @@ func explain(ctx context.Context, client *ssh.Client, session *ssh.Session, err 
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case !inTime:
+		printed := ""
+		if noise, ok := errors.AsType[*noiseError](err); ok {
+			printed = noise.printed()
+		}
+		err = fmt.Errorf("no answer from /bin/sh for %v%s: does a start-up file of the login shell hang?", bootstrapTime, printed)
 	case client.Err() != nil:
 		return client.Err()
-	case !inTime:
-		err = fmt.Errorf("no answer from /bin/sh for %v: %w", bootstrapTime, err)
+	case errors.Is(err, io.EOF):
+		select { // its last words may be on their way
+		case <-session.Done():
+		case <-time.After(statusPatience):
+		}
 	}
 	if said := lastLine(session.Stderr()); said != "" {
 		err = fmt.Errorf("%w (%s)", err, said)

@@ -37,7 +37,10 @@ func (d *dialing) explain(ctx context.Context, err error) *Error {
 	case errors.As(e.Err, &denied):
 		e.Err, e.Fix = denied, denied.fix
 	case errors.As(e.Err, &dns) && ctx.Err() == nil:
-		e.Phase, e.Err, e.Fix = phaseResolve, errors.New(dns.Err), "is the name "+dns.Name+" spelt right?"
+		e.Phase, e.Err, e.Fix = phaseResolve, errors.New(dns.Err), "does the name server answer?"
+		if dns.IsNotFound {
+			e.Fix = "is the name " + dns.Name + " spelt right?"
+		}
 	case isReset(e.Err) && (e.Phase == phaseConnect || e.Phase == phaseBanner || e.Phase == phaseKeyExchange):
 		e.Phase, e.Err = phaseBanner, errors.New("the host closes the connection before authentication")
 		e.Fix = "see sshd's log there; too many connections at once (MaxStartups)?"

@@ -151,5 +151,8 @@ func (s *Session) Wait() error {
 	return s.err
 }
 
+// Done is closed when the command has ended or the connection was lost; Wait then returns at once.
+func (s *Session) Done() <-chan struct{} { return s.ended }
+
 // Stderr returns the last 16 KiB of what the command has written to stderr so far.
 func (s *Session) Stderr() string { return s.stderr.String() }

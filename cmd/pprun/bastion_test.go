@@ -1,0 +1,55 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pprun/pprun/scripts/lab/labtest"
+)
+
+// TestBehindBastion reaches nodes whose names and network only a jump host knows.
+func TestBehindBastion(t *testing.T) {
+	up := labtest.Up(t, labtest.Config{Hosts: 3, Bastion: true})
+	if up.Mode() != labtest.Root {
+		t.Skip("needs two networks: root mode only")
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := lab{up, t, up.Install("pprun", exe), ""}
+	hello := l.build("hello")
+	config := l.file("bastion.conf", "Host node*\n  ProxyJump bastion\n")
+	var rows table
+	defer rows.write(t)
+	for _, c := range []struct {
+		name   string
+		sshd   []string
+		args   []string
+		status int
+		stderr string
+	}{
+		{"ProxyJump", nil, []string{"-F", config}, 0, `^$`},
+		{"ProxyJump, --ssh", nil, []string{"--ssh", "ssh -J bastion"}, 0, `^$`},
+		{"ProxyJump, MaxStartups 2:100:2", []string{"MaxStartups 2:100:2"}, []string{"-F", config}, 0, `^$`},
+		{"ProxyJump, bastion with AllowTcpForwarding no", []string{"AllowTcpForwarding no"}, []string{"-F", config}, 125,
+			`^pprun: node\[1-3\]: connect: jump host bastion: .*prohibited.*\n$`},
+		{"ProxyJump, bastion without sshd", []string{"ListenAddress 127.0.0.1"}, []string{"-F", config}, 125,
+			`^pprun: node\[1-3\]: connect: jump host bastion: connect: .*connection refused: is sshd running there on port 22\?\n$`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := l.in(t)
+			l.Host("bastion").SSHD("conf", c.sshd...)
+			args := append([]string{"--host", "node[1-3]:1"}, c.args...)
+			began := time.Now()
+			r := l.finish(l.Exec("head", l.pprun, append(args, hello)...))
+			rows.add(c.name, r, time.Since(began))
+			r.want(t, c.status, c.stderr)
+			if c.status == 0 && strings.Count(r.stdout, "of 3 on node") != 3 {
+				t.Errorf("stdout:\n%s", r.stdout)
+			}
+		})
+	}
+}
