@@ -88,6 +88,7 @@ func TestJobScripts(t *testing.T) {
 		}
 		return j.Path(name)
 	}
+	j.Output("node1", "sed", "-i", "s/ node1$/ node1.lab node1/", "/etc/hosts")
 	slots := file("nodefile", strings.Repeat("node1\n", 3)+"node2\n")
 	for _, job := range []struct {
 		name, script     string
@@ -105,6 +106,10 @@ func TestJobScripts(t *testing.T) {
 			[]string{"JOB_ID=2", "PE=mpifill", "NSLOTS=6", "NHOSTS=2", "SGE_TASK_ID=undefined",
 				"PE_HOSTFILE=" + file("pe_hostfile", "node1 4 all.q@node1 UNDEFINED\nnode4 2 all.q@node4 UNDEFINED\n")},
 			"Grid Engine job 2 gave 2 nodes with 6 slots", `6 ranks on 2 nodes \(node1:4 node4:2\)`},
+		// Nobody has a host key of that name: were the node not known to be the machine itself, ssh would refuse.
+		{"Grid Engine, own full name", "sge.sh",
+			[]string{"JOB_ID=4", "PE_HOSTFILE=" + file("full", "node1.lab 2 all.q@node1.lab UNDEFINED\n")},
+			"Grid Engine job 4 gave 1 node with 2 slots", `2 ranks on 1 node\b`},
 		{"PBS", "pbs.sh",
 			[]string{"PBS_JOBID=12.head", "PBS_ENVIRONMENT=PBS_BATCH", "PBS_NODEFILE=" + slots, "PBS_O_WORKDIR=" + j.dir},
 			"PBS job 12.head gave 2 nodes with 4 slots", `4 ranks on 2 nodes \(node1:3 node2:1\)`},
