@@ -115,6 +115,10 @@ func (j *job) report() (int, error) {
 	j.tick.Stop()
 	j.meter.clear()
 	defer j.signals.stop()
+	var limit <-chan time.Time // nil: a reader may take its time, as a pager does
+	if j.interrupted > 0 {
+		limit = time.After(j.Grace)
+	}
 	for _, s := range j.out.sinks() {
 		idle := s.close()
 		for waiting := true; waiting && j.interrupted < 2; {
@@ -125,6 +129,8 @@ func (j *job) report() (int, error) {
 				j.take(e)
 			case s := <-j.signals.c:
 				j.obey(s.(syscall.Signal))
+			case <-limit:
+				j.interrupted = 2
 			}
 		}
 	}
