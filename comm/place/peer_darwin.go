@@ -1,26 +1,12 @@
 package place
 
-import (
-	"net"
+import "golang.org/x/sys/unix"
 
-	"golang.org/x/sys/unix"
-)
-
-// PeerUID returns the uid of the process that made the other end of conn (LOCAL_PEERCRED, unix(4)).
-func PeerUID(conn *net.UnixConn) (int, error) {
-	raw, err := conn.SyscallConn()
+// peerUID asks for LOCAL_PEERCRED, unix(4).
+func peerUID(fd int) (int, error) {
+	cred, err := unix.GetsockoptXucred(fd, unix.SOL_LOCAL, unix.LOCAL_PEERCRED)
 	if err != nil {
 		return -1, err
-	}
-	var cred *unix.Xucred
-	var sockErr error
-	if err := raw.Control(func(fd uintptr) {
-		cred, sockErr = unix.GetsockoptXucred(int(fd), unix.SOL_LOCAL, unix.LOCAL_PEERCRED)
-	}); err != nil {
-		return -1, err
-	}
-	if sockErr != nil {
-		return -1, sockErr
 	}
 	return int(cred.Uid), nil
 }
