@@ -274,8 +274,9 @@ func TestKillLeavesNothing(t *testing.T) {
 		{"rank", `$$`, 137, `rank 0 on \S+ \(pid \d+\): killed by signal 9 \(SIGKILL\): job aborted`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			// The agent's guard follows its ranks into life within moments; a job of that age is meant.
-			script := `until ps -o args= --ppid $PPID | grep -q guard; do sleep 0.01; done; echo pid=$$.; sh -c 'echo pid=$$.; sleep 100' & read go; [ $PPRUN_RANK = 0 ] && kill -9 ` + c.victim + `; wait; sleep 100`
+			// The agent's guard follows its ranks into life within moments; a job of that age is meant. The ^ matters: this script is
+			// itself an argument of the agent's children.
+			script := `until ps -o args= --ppid $PPID | grep -q "^pprun guard"; do sleep 0.01; done; echo pid=$$.; sh -c 'echo pid=$$.; sleep 100' & read go; [ $PPRUN_RANK = 0 ] && kill -9 ` + c.victim + `; wait; sleep 100`
 			s := pprun(t, "-q", "-n", "2", "--stdin", "all", "sh", "-c", script)
 			pids := s.await(`pid=(\d+)\.`, 4)
 			s.write("go\n")
