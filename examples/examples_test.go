@@ -5,35 +5,45 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/pprun/pprun/scripts/lab/labtest"
 )
 
-// programs are the examples and what n ranks of each print. A line that ends in "..." stands for all that begin so.
-var programs = []struct {
-	name string
-	want func(n int) string
-}{
-	{"hello", func(n int) (s string) {
+// A program is an example, and what n ranks of it print. A line that ends in "..." stands for all that begin so.
+type program struct {
+	name  string
+	want  func(n int) string
+	tasks int // that its statistics count, 0 where that varies
+}
+
+var programs = []program{
+	{name: "hello", want: func(n int) (s string) {
 		for rank := range n {
 			s += fmt.Sprintf("hello from rank %d of %d on ...\n", rank, n)
 		}
 		return s
 	}},
-	{"primes", func(n int) string { return primes }},
-	{"pi", func(int) string { return "pi is 3.14180 +- 0.00037 after 20000000 darts\n" }},
-	{"ring", func(n int) string {
+	{name: "primes", want: always(primes), tasks: 9},
+	{name: "reversemd5", want: always("Reverse md5 for 48ae4d2d384dcc470e471f4169daa96a is 1829182\n" + statistics)},
+	{name: "autodiff", want: always(logarithms() + statistics), tasks: 32},
+	{name: "quicksort", want: always(sorted + statistics), tasks: 32},
+	{name: "pi", want: always("pi is 3.14180 +- 0.00037 after 20000000 darts\n")},
+	{name: "ring", want: func(n int) string {
 		sum := n * (n - 1) / 2
 		return fmt.Sprintf("%d ranks: the token brought %d, AllReduce says %d\n", n, sum, sum)
 	}},
-	{"cgo", func(int) string { return mandelbrot }},
+	{name: "cgo", want: always(mandelbrot)},
 }
+
+func always(s string) func(int) string { return func(int) string { return s } }
 
 const primes = `Sum of primes below 100 is 1060
 Sum of primes below 100000 is 454396537
@@ -44,9 +54,24 @@ Sum of primes below 100400 is 457603451
 Sum of primes below 100500 is 458407033
 Sum of primes below 100600 is 459412387
 Sum of primes below 100700 is 460217613
-Job execution statistics:
+` + statistics
+
+const statistics = `Job execution statistics:
  job count | % of all jobs | job time sum | time per job | job server
 0 active tasks, ...
+`
+
+// logarithms is what Parallel Python's auto_diff.py prints.
+func logarithms() (s string) {
+	for i := range 32 {
+		x := 1 + float64(i)/32
+		s += fmt.Sprintf("t_log(%f) = %f, t_log'(%f) = %f\n", x, math.Log(x), x, 1/x)
+	}
+	return s
+}
+
+const sorted = `first 30 numbers in increasing order: [0 0 0 0 0 0 0 0 0 0 0 0 0 0 1 1 1 1 1 1 1 1 1 1 1 2 2 2 2 2]
+all 1000000 in order: true
 `
 
 const mandelbrot = `
@@ -54,17 +79,31 @@ const mandelbrot = `
      .::::::::----=+=+%#@@@@@@@@@@#@@@@@@@@@@@@@@@@@@@@@@@@@@#-:::::........
 `
 
-// check looks for each wanted line in the output.
-func check(t *testing.T, out, want string) {
+// check looks for each wanted line in the output of n ranks.
+func (p program) check(t *testing.T, out string, n int) {
 	t.Helper()
 	lines := strings.Split(out, "\n")
-	for w := range strings.Lines(want) {
+	for w := range strings.Lines(p.want(n)) {
 		w = strings.TrimSuffix(w, "\n")
 		begin, open := strings.CutSuffix(w, " ...")
 		if !slices.ContainsFunc(lines, func(l string) bool { return l == w || open && strings.HasPrefix(l, begin) }) {
 			t.Errorf("no line %q in the output:\n%s", w, out)
 		}
 	}
+	if got := counted(lines); p.tasks != 0 && got != p.tasks {
+		t.Errorf("%d tasks in the statistics, want %d:\n%s", got, p.tasks, out)
+	}
+}
+
+// counted adds up the job counts of a table of statistics.
+func counted(lines []string) (tasks int) {
+	for _, line := range lines {
+		if first, _, ok := strings.Cut(line, "|"); ok {
+			n, _ := strconv.Atoi(strings.TrimSpace(first))
+			tasks += n
+		}
+	}
+	return tasks
 }
 
 // run returns the standard output of a command that must succeed.
@@ -117,7 +156,7 @@ func TestAlone(t *testing.T) {
 	for _, p := range programs {
 		t.Run(p.name, func(t *testing.T) {
 			needs(t, p.name)
-			check(t, run(t, exec.Command("go", "run", "./"+p.name)), p.want(1))
+			p.check(t, run(t, exec.Command("go", "run", "./"+p.name)), 1)
 		})
 	}
 }
@@ -127,7 +166,7 @@ func TestUnderPprun(t *testing.T) {
 	for _, p := range programs {
 		t.Run(p.name, func(t *testing.T) {
 			needs(t, p.name)
-			check(t, run(t, exec.Command(pprun, "-n", "3", "./"+p.name)), p.want(3))
+			p.check(t, run(t, exec.Command(pprun, "-n", "3", "./"+p.name)), 3)
 		})
 	}
 }
@@ -142,7 +181,7 @@ func TestOverSSH(t *testing.T) {
 			needs(t, p.name)
 			lab := lab.For(t)
 			program := lab.Install(p.name, filepath.Join(dir, p.name))
-			check(t, run(t, lab.Exec("head", pprun, "--hosts", hosts, program)), p.want(4))
+			p.check(t, run(t, lab.Exec("head", pprun, "--hosts", hosts, program)), 4)
 		})
 	}
 }
