@@ -1,156 +1,202 @@
-// Command tasks compares how many no-op calls a second comm and net/rpc make with two worker processes, interleaved in
-// one run: one after the other, through Map, and submitted all at once and gathered.
+// Command tasks compares what calls of a function that does nothing cost in a job of pprun and in its peers: Parallel
+// Python, mpi4py.futures, Dask distributed, Python's multiprocessing, Go's net/rpc. All have two workers on this machine
+// and take turns.
+//
+//	go run ./scripts/bench/tasks [-rounds 5] [-ppft DIR] [-tls=false] [-ways single,windowed]
+//
+// Peers that are not there are left out, and the output says so. Debian has python3-mpi4py and python3-distributed;
+// -ppft names a checkout of github.com/uqfoundation/ppft. The ranks of the row with TLS are on hosts of scripts/lab, which
+// needs root. CPU is the processor time of all processes of a peer together.
 //
 //	go run ./cmd/pprun -n 3 ./scripts/bench/tasks
 //
-// Rank 0 only submits; the tasks run on ranks 1 and 2. The peer has two net/rpc servers over TCP on loopback, with 64
-// calls under way to each. At the end it measures the round trip of a no-op while all other ranks but one run tasks of
-// 10 ms after one another.
+// measures pprun alone, and with -n 4 also what a task has to wait while other ranks run tasks of 10 ms.
 package main
 
 import (
-	"context"
+	"bufio"
+	"flag"
 	"fmt"
-	"iter"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
-	"sync"
-	"time"
+	"strings"
+	"text/tabwriter"
 
-	"github.com/pprun/pprun/comm"
 	"github.com/pprun/pprun/scripts/bench/bench"
 )
 
-const (
-	rounds = 5
-	few    = 5_000   // calls one after the other
-	many   = 500_000 // calls at once
+var (
+	rounds = flag.Int("rounds", 5, "rounds of each comparison")
+	ppft   = flag.String("ppft", "", "directory of a checkout of Parallel Python")
+	python = flag.String("python", "/usr/bin/python3", "interpreter of the peers in Python")
+	tls    = flag.Bool("tls", true, "also measure pprun over TLS, on hosts of scripts/lab")
+	only   = flag.String("ways", strings.Join([]string{single, windowed, gathered, chunked}, ","), "ways of calling to compare")
 )
 
-var (
-	noop = comm.Register("noop", func(_ context.Context, n int) (int, error) { return n, nil })
-	spin = comm.Register("spin", func(ctx context.Context, d time.Duration) (int, error) {
-		n := 0
-		for end := time.Now().Add(d); time.Now().Before(end); n++ {
-		}
-		return n, nil
-	})
+const (
+	few  = 5_000   // calls of ours one after the other
+	many = 500_000 // calls of ours at once
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "serve" {
-		serve()
-		return
+	flag.Parse()
+	var err error
+	switch role := flag.Arg(0); role {
+	case "ours":
+		serveTasks(answerTasks)
+	case "net/rpc":
+		err = netRPC()
+	case "ping-pong":
+		err = pingPong()
+	case "serve-net/rpc":
+		err = serve(serveRPC)
+	case "serve-echo":
+		err = serve(serveEcho)
+	default:
+		if os.Getenv("PPRUN_RANK") != "" {
+			serveTasks(alone)
+		}
+		err = compare()
 	}
-	slots := 1
-	if os.Getenv("PPRUN_RANK") == "0" {
-		slots = 0
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
 	}
-	comm.Main(run, comm.Slots(slots))
 }
 
-func run(ctx context.Context, c *comm.Comm) error {
-	if c.Size() < 3 {
-		return fmt.Errorf("want 3 ranks: go run ./cmd/pprun -n 3 ./scripts/bench/tasks")
-	}
-	peers, err := startPeers(2)
+func compare() error {
+	dir, err := os.MkdirTemp("", "bench-")
 	if err != nil {
 		return err
 	}
-	defer peers.stop()
-	fmt.Printf("no-op calls a second, %d ranks: tasks on ranks 1 to %d\n", c.Size(), c.Size()-1)
-	bench.Print(os.Stdout, "calls/s", bench.Compare(rounds, []bench.Entry{
-		{Name: "one by one", Shown: "noop.Call", Run: rate(few, func() error { return oneByOne(ctx) })},
-		{Name: "net/rpc one by one", Shown: "client.Call", Run: rate(few, func() error { return peers.oneByOne(few) })},
-	}))
+	defer os.RemoveAll(dir)
+	peers, down, err := all(dir)
+	if err != nil {
+		return err
+	}
+	defer down()
+	peers = started(peers)
+	defer func() {
+		for _, p := range peers {
+			p.stop()
+		}
+	}()
+	for name := range strings.SplitSeq(*only, ",") {
+		fmt.Printf("\n%s\n", name)
+		bench.Print(os.Stdout, "calls/s", bench.Compare(*rounds, entries(peers, name)))
+	}
 	fmt.Println()
-	bench.Print(os.Stdout, "calls/s", bench.Compare(rounds, []bench.Entry{
-		{Name: "Submit+Gather", Shown: "noop.Submit, comm.Gather", Run: rate(many, func() error { return gather(ctx) })},
-		{Name: "Map", Shown: "noop.Map", Run: rate(many, func() error { return throughMap(ctx) })},
-		{Name: "net/rpc", Shown: "client.Go, 64 under way to each of 2 servers", Run: rate(many/10, func() error { return peers.pipelined(many / 10) })},
-	}))
-	return besideBusySlots(ctx, c.Slots()-1)
-}
-
-// rate returns a measurement of n calls made by f, in calls a second.
-func rate(n int, f func() error) func() (float64, error) {
-	return func() (float64, error) {
-		start := time.Now()
-		err := f()
-		return float64(n) / time.Since(start).Seconds(), err
-	}
-}
-
-func oneByOne(ctx context.Context) error {
-	for i := range few {
-		if n, err := noop.Call(ctx, i); err != nil || n != i {
-			return fmt.Errorf("noop(%d) = %d, %v", i, n, err)
-		}
-	}
+	printMedians(peers)
 	return nil
 }
 
-func gather(ctx context.Context) error {
-	futures := make([]*comm.Future[int], many)
-	for i := range futures {
-		futures[i] = noop.Submit(ctx, i)
-	}
-	results, err := comm.Gather(ctx, futures...)
-	if err == nil && results[many-1] != many-1 {
-		err = fmt.Errorf("noop(%d) = %d", many-1, results[many-1])
-	}
-	return err
-}
-
-func throughMap(ctx context.Context) error {
-	next := 0
-	for n, err := range noop.Map(ctx, count(many)) {
-		if err != nil || n != next {
-			return fmt.Errorf("noop(%d) = %d, %v", next, n, err)
-		}
-		next++
-	}
-	return nil
-}
-
-func count(n int) iter.Seq[int] {
-	return func(yield func(int) bool) {
-		for i := 0; i < n && yield(i); i++ {
-		}
-	}
-}
-
-// besideBusySlots measures a no-op's round trip with idle slots, then with all of them but one kept busy.
-func besideBusySlots(ctx context.Context, spinners int) error {
-	trips := func() (time.Duration, time.Duration, error) {
-		took := make([]time.Duration, 500)
-		for i := range took {
-			start := time.Now()
-			if _, err := noop.Call(ctx, i); err != nil {
-				return 0, 0, err
-			}
-			took[i] = time.Since(start)
-		}
-		slices.Sort(took)
-		return took[len(took)/2], took[len(took)*99/100], nil
-	}
-	idle, idle99, err := trips()
+// all are pprun and its peers, and what takes down what they need.
+func all(dir string) (peers []*peer, down func(), err error) {
+	exe, err := os.Executable()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	busy, stop := context.WithCancel(ctx)
-	var wait sync.WaitGroup
-	for range spinners {
-		wait.Go(func() {
-			for busy.Err() == nil {
-				spin.Call(busy, 10*time.Millisecond)
-			}
-		})
+	pprun, err := bench.Pprun(dir)
+	if err != nil {
+		return nil, nil, err
 	}
-	loaded, loaded99, err := trips()
-	stop()
-	wait.Wait()
-	fmt.Printf("\nround trip of a no-op: median %v p99 %v with idle slots, median %v p99 %v beside 10 ms tasks on %d other slots\n",
-		idle, idle99, loaded, loaded99, spinners)
-	return err
+	peers = []*peer{{name: "pprun", few: few, many: many, chunks: 2 * many, command: []string{pprun, "-n", "3", exe, "ours"}}}
+	down = func() {}
+	if *tls {
+		p, lab, err := overTLS(dir, pprun, exe)
+		if err != nil {
+			return nil, nil, err
+		}
+		peers, down = append(peers, p), lab
+	}
+	peers = append(peers,
+		&peer{name: "TCP ping-pong", few: few, command: []string{exe, "ping-pong"}},
+		&peer{name: "net/rpc", few: few, many: many / 10, command: []string{exe, "net/rpc"}})
+	slow, err := pythons(dir)
+	return append(peers, slow...), down, err
+}
+
+// overTLS raises hosts, for one rank each, which end with this process.
+func overTLS(dir, pprun, exe string) (*peer, func(), error) {
+	state := "LAB_DIR=" + filepath.Join(dir, "lab")
+	lab := exec.Command("scripts/lab/lab", "up", "3", "--tied")
+	lab.Env, lab.Stderr = append(os.Environ(), state), os.Stderr
+	in, err := lab.StdinPipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	out, err := lab.StdoutPipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := lab.Start(); err != nil {
+		return nil, nil, err
+	}
+	down := func() { in.Close(); lab.Wait() }
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		return nil, nil, fmt.Errorf("raise hosts (or leave them out: -tls=false): %w: %w", err, lab.Wait())
+	}
+	if out, err := exec.Command("cp", pprun, exe, filepath.Join(dir, "lab", "shared")).CombinedOutput(); err != nil {
+		down()
+		return nil, nil, fmt.Errorf("%w: %s", err, out)
+	}
+	p := &peer{name: "pprun, TLS", few: few, many: many, chunks: 2 * many, env: []string{state}}
+	p.command = []string{"scripts/lab/lab", "exec", "head", "/shared/pprun", "-x", p.mark(), "--host", "node1:1,node2:1,node3:1",
+		"/shared/" + filepath.Base(exe), "ours"}
+	return p, down, nil
+}
+
+// started leaves out the peers that are not there.
+func started(peers []*peer) []*peer {
+	return slices.DeleteFunc(peers, func(p *peer) bool {
+		err := p.available()
+		if err == nil {
+			err = p.start()
+		}
+		if err != nil {
+			fmt.Printf("%s is left out: %v\n", p.name, err)
+		}
+		return err != nil
+	})
+}
+
+func entries(peers []*peer, name string) (list []bench.Entry) {
+	for _, p := range peers {
+		if n := p.calls(name); n > 0 {
+			list = append(list, bench.Entry{Name: p.name, Shown: fmt.Sprint(n, " calls"), Run: func() (float64, error) { return p.measure(name) }})
+		}
+	}
+	return list
+}
+
+// printMedians writes one table of all.
+func printMedians(peers []*peer) {
+	tw := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(tw, "medians\tround trip us\tp99 us\tsingle/s\tCPU us\twindowed/s\tCPU us\tgather/s\tCPU us\tchunked/s\tCPU us\t")
+	for _, p := range peers {
+		fmt.Fprintf(tw, "%s\t%s\t%s", p.name,
+			p.middle(single, func(s sample) float64 { return 1e6 * s.median }),
+			p.middle(single, func(s sample) float64 { return 1e6 * s.p99 }))
+		for _, name := range []string{single, windowed, gathered, chunked} {
+			fmt.Fprintf(tw, "\t%s\t%s",
+				p.middle(name, func(s sample) float64 { return s.rate }),
+				p.middle(name, func(s sample) float64 { return 1e6 * s.cpu }))
+		}
+		fmt.Fprintln(tw, "\t")
+	}
+	tw.Flush()
+}
+
+// middle is the median of one figure of the rounds of a way.
+func (p *peer) middle(name string, figure func(sample) float64) string {
+	var row bench.Row
+	for _, s := range p.samples[name] {
+		row.Values = append(row.Values, figure(s))
+	}
+	if len(row.Values) == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.4g", row.Median())
 }

@@ -2,126 +2,155 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/rpc"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 )
 
-// Noop is the service of the net/rpc servers.
-type Noop struct{}
+// A peer is a process, with others below it, that calls no-op functions when asked to.
+type peer struct {
+	name    string
+	command []string
+	env     []string
+	needs   string // Python module,
+	from    string // and how to get it
+	few     int    // calls one after the other
+	many    int    // calls at once
+	chunks  int    // calls in chunks
 
-func (Noop) Call(n int, result *int) error { *result = n; return nil }
-
-// serve is a net/rpc server: it prints its address and lives until its standard input ends.
-func serve() {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "peer:", err)
-		os.Exit(1)
-	}
-	rpc.Register(Noop{})
-	go rpc.Accept(l)
-	fmt.Println(l.Addr())
-	io.Copy(io.Discard, os.Stdin)
+	cmd     *exec.Cmd
+	in      io.WriteCloser
+	out     *bufio.Reader
+	errs    bytes.Buffer
+	samples map[string][]sample // by way
 }
 
-// peers are net/rpc servers in processes of their own.
-type peers struct {
-	clients []*rpc.Client
-	stdins  []io.Closer
-	cmds    []*exec.Cmd
+// A sample is what one round of one way gave.
+type sample struct{ rate, median, p99, cpu float64 }
+
+var errNone = errors.New("-") // the peer does not have this way
+
+func (p *peer) calls(name string) int {
+	switch name {
+	case single:
+		return p.few
+	case chunked:
+		return p.chunks
+	}
+	return p.many
 }
 
-func startPeers(n int) (*peers, error) {
-	p := &peers{}
-	for range n {
-		if err := p.start(); err != nil {
-			p.stop()
-			return nil, fmt.Errorf("start net/rpc server: %w", err)
-		}
-	}
-	return p, nil
-}
+// mark is in the environment of every process of the peer, wherever it runs.
+func (p *peer) mark() string { return fmt.Sprintf("BENCH_PEER=%s.%d", p.name, os.Getpid()) }
 
-func (p *peers) start() error {
-	exe, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	cmd := exec.Command(exe, "serve")
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return err
-	}
-	out, err := cmd.StdoutPipe()
+func (p *peer) start() error {
+	p.cmd = exec.Command(p.command[0], p.command[1:]...)
+	p.cmd.Env = append(append(os.Environ(), p.env...), p.mark())
+	p.cmd.Stderr = &p.errs
+	p.samples = make(map[string][]sample)
+	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return err
 	}
-	if err := cmd.Start(); err != nil {
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		return err
 	}
-	p.cmds, p.stdins = append(p.cmds, cmd), append(p.stdins, in)
-	address, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
+	if err := p.cmd.Start(); err != nil {
 		return err
 	}
-	client, err := rpc.Dial("tcp", strings.TrimSpace(address))
-	if err != nil {
-		return err
-	}
-	p.clients = append(p.clients, client)
-	return nil
-}
-
-func (p *peers) stop() {
-	for _, c := range p.clients {
-		c.Close()
-	}
-	for i, in := range p.stdins {
-		in.Close()
-		p.cmds[i].Wait()
-	}
-}
-
-func (p *peers) oneByOne(n int) error {
-	for i := range n {
-		var result int
-		if err := p.clients[i%len(p.clients)].Call("Noop.Call", i, &result); err != nil || result != i {
-			return fmt.Errorf("noop(%d) = %d, %v", i, result, err)
-		}
-	}
-	return nil
-}
-
-// pipelined keeps 64 calls under way to each server.
-func (p *peers) pipelined(n int) error {
-	const window = 64
-	errs := make(chan error, len(p.clients))
-	for _, c := range p.clients {
-		go func() {
-			done := make(chan *rpc.Call, window)
-			sent, got := 0, 0
-			for each := n / len(p.clients); got < each; {
-				for ; sent < each && sent-got < window; sent++ {
-					c.Go("Noop.Call", sent, new(int), done)
-				}
-				if call := <-done; call.Error != nil {
-					errs <- call.Error
-					return
-				}
-				got++
-			}
-			errs <- nil
-		}()
-	}
-	for range p.clients {
-		if err := <-errs; err != nil {
+	p.out = bufio.NewReader(out)
+	for line := ""; line != "ready\n"; {
+		if line, err = p.line(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// line returns the next line of output. A peer that is silent for a minute is killed.
+func (p *peer) line() (string, error) {
+	timer := time.AfterFunc(time.Minute, func() { p.cmd.Process.Kill() })
+	defer timer.Stop()
+	line, err := p.out.ReadString('\n')
+	if err != nil {
+		p.in.Close()
+		return "", fmt.Errorf("%w: %w: %s", err, p.cmd.Wait(), lastLine(p.errs.Bytes()))
+	}
+	return line, nil
+}
+
+// stop lets a peer end by the end of its input.
+func (p *peer) stop() {
+	if p.in == nil {
+		return
+	}
+	p.in.Close()
+	timer := time.AfterFunc(10*time.Second, func() { p.cmd.Process.Kill() })
+	defer timer.Stop()
+	p.cmd.Wait()
+}
+
+// measure asks for calls of one way and returns how many a second there were.
+func (p *peer) measure(name string) (float64, error) {
+	n := p.calls(name)
+	before := p.cpu()
+	if _, err := fmt.Fprintln(p.in, name, n); err != nil {
+		return 0, err
+	}
+	line, err := p.line()
+	if err != nil {
+		return 0, err
+	}
+	var took float64
+	var s sample
+	switch words := len(strings.Fields(line)); {
+	case line == "none\n":
+		return 0, errNone
+	case words == 3:
+		_, err = fmt.Sscan(line, &took, &s.median, &s.p99)
+	default:
+		_, err = fmt.Sscan(line, &took)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("it says %q", line)
+	}
+	s.rate = float64(n) / took
+	s.cpu = (p.cpu() - before) / float64(n)
+	p.samples[name] = append(p.samples[name], s)
+	return s.rate, nil
+}
+
+// cpu returns the seconds of processor time that the peer's processes have used.
+func (p *peer) cpu() (seconds float64) {
+	environs, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, path := range environs {
+		if environ, err := os.ReadFile(path); err == nil && bytes.Contains(environ, []byte(p.mark())) {
+			seconds += processorTime(filepath.Dir(path))
+		}
+	}
+	return seconds
+}
+
+// processorTime returns what stat in a directory of /proc says, 0 if the process is gone. Linux counts 100 ticks a second.
+func processorTime(dir string) (seconds float64) {
+	stat, _ := os.ReadFile(filepath.Join(dir, "stat"))
+	_, rest, _ := strings.Cut(string(stat), ") ") // after the command's name
+	if fields := strings.Fields(rest); len(fields) > 12 {
+		user, _ := strconv.Atoi(fields[11])
+		system, _ := strconv.Atoi(fields[12])
+		seconds = float64(user+system) / 100
+	}
+	return seconds
+}
+
+func lastLine(b []byte) string {
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return lines[len(lines)-1]
 }
