@@ -25,7 +25,7 @@ func (a *assembler) add(h frame.Header, payload []byte) (whole []byte, ok bool, 
 	if !begun && !more {
 		return payload, true, nil
 	}
-	if len(part)+len(payload) > maxLen+taskHeadLen {
+	if len(part)+len(payload) > maxLen+resultHeadLen {
 		return nil, false, fmt.Errorf("a message of kind %d from rank %d is longer than %d bytes", h.Kind, h.Src, maxLen)
 	}
 	part = append(part, payload...)

@@ -27,7 +27,7 @@ func Submit[R any](ctx context.Context, name string, args ...any) *Future[R] {
 	if err != nil {
 		return newFailed[R](fmt.Errorf("comm: submit %s: %w", name, err))
 	}
-	return submitTo[R](ctx, c, fn, arg, anyRank)
+	return submitTo[R](ctx, c, fn, arg, nil, anyRank)
 }
 
 // argument makes a value of type t of args and returns where it lies.

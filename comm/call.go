@@ -16,18 +16,18 @@ type call struct {
 	scope *scope // of the context it was submitted in; nil if that cannot end
 	wait  atomic.Pointer[waiter]
 	state atomic.Uint32
-	rank  int32  // that ran it
-	size  int    // of its argument
-	body  []byte // the result, or the wireError
-	err   error  // of statusFailed
+	rank  int32               // that ran it
+	body  []byte              // the result, or the wireError
+	err   *error              // of statusFailed; behind a pointer, since few have one
+	head  [resultHeadLen]byte // with rank, body and err it is set before wait is finished, and not changed after
 
-	status status // with rank, body and err it is set before wait is finished, and not changed after
+	size   uint32 // of its argument
 	nested bool   // submitted by a running task
 	small  [smallLen]byte
 }
 
 // smallLen is how many bytes of a task, or of a result, need no memory of their own. With it a Future takes 128 bytes.
-const smallLen = 22
+const smallLen = 19
 
 // Bits of call.state. An id may be used again only when the hub has got both the task and the word that it is canceled:
 // whoever sets the second bit sends that word.
@@ -46,6 +46,9 @@ type waiter struct {
 var finished = new(waiter)
 
 func (k *call) ended() bool { return k.wait.Load() == finished }
+
+// status is how the call ended.
+func (k *call) status() status { return status(k.head[0]) }
 
 // await lets w hear of the end; it says false, and does nothing, if the call has ended.
 func (k *call) await(w *waiter) bool {
@@ -73,12 +76,13 @@ func (k *call) complete() {
 
 // fail ends the call here; it has left the table or never was in it.
 func (k *call) fail(err error) {
-	k.status, k.err, k.rank = statusFailed, err, -1
+	putResultHead(k.head[:], resultHead{status: statusFailed})
+	k.err, k.rank = &err, -1
 	k.complete()
 }
 
 // failed says whether the call ended in an error.
-func (k *call) failed() bool { return k.status != statusOK }
+func (k *call) failed() bool { return k.status() != statusOK }
 
 // abandon ends the call with err, if it has not ended.
 func (k *call) abandon(err error) {
@@ -114,8 +118,9 @@ func (k *call) forget() {
 	c.makeRoom()
 }
 
-// submit sends a task off. payload has room for the task's head in front and belongs to the call from here on.
-func (c *Comm) submit(ctx context.Context, k *call, payload []byte, dst uint32) {
+// submit sends a task off. payload has room for the task's head in front, then the options and the argument; it belongs
+// to the call from here on.
+func (c *Comm) submit(ctx context.Context, k *call, payload []byte, options int, dst uint32) {
 	if len(payload) > maxLen {
 		k.fail(fmt.Errorf("comm: submit %s: the argument has %d bytes, at most %d", k.fn.name, len(payload)-taskHeadLen, maxLen-taskHeadLen))
 		return
@@ -124,8 +129,8 @@ func (c *Comm) submit(ctx context.Context, k *call, payload []byte, dst uint32) 
 	if taskOf(ctx) != nil {
 		flags, k.nested = flagNested, true
 	}
-	putTaskHead(payload, k.fn.index, flags, 0)
-	k.size = len(payload)
+	putTaskHead(payload, taskHead{fn: k.fn.index, flags: flags, options: uint16(options)})
+	k.size = uint32(len(payload))
 	alone, err := c.enter(ctx, k)
 	if err != nil {
 		k.fail(fmt.Errorf("comm: submit %s: %w", k.fn.name, err))
@@ -146,7 +151,7 @@ func (c *Comm) submit(ctx context.Context, k *call, payload []byte, dst uint32) 
 func (c *Comm) enter(ctx context.Context, k *call) (alone bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.err == nil && c.calls.len() > 0 && (c.calls.len() >= c.maxTasks || c.bytes+k.size > c.maxBytes) {
+	for c.err == nil && c.calls.len() > 0 && (c.calls.len() >= c.maxTasks || c.bytes+int(k.size) > c.maxBytes) {
 		if err := c.awaitRoom(ctx); err != nil {
 			return false, err
 		}
@@ -165,7 +170,7 @@ func (c *Comm) enter(ctx context.Context, k *call) (alone bool, err error) {
 		k.scope.calls++
 	}
 	k.id = c.calls.add(k)
-	c.bytes += k.size
+	c.bytes += int(k.size)
 	return c.calls.len() == 1, nil
 }
 
@@ -195,7 +200,7 @@ func (c *Comm) leave(k *call) {
 
 // discount takes a call out of the books. c.mu is held.
 func (c *Comm) discount(k *call) {
-	c.bytes -= k.size
+	c.bytes -= int(k.size)
 	c.parts.drop(kindResult, uint32(k.rank), uint32(c.rank), k.id)
 	if s := k.scope; s != nil {
 		s.leave()
@@ -228,14 +233,13 @@ func (c *Comm) finish(h frame.Header, payload []byte) error {
 		c.mu.Unlock()
 		return fmt.Errorf("a result of %d bytes", len(payload))
 	}
-	s, ran := parseResultHead(payload)
+	k.head = [resultHeadLen]byte(payload)
 	c.leave(k)
 	c.makeRoom()
 	node := &c.stats[c.node[h.Src]]
 	node.tasks++
-	node.ran += ran
+	node.ran += parseResultHead(payload).ran
 	c.mu.Unlock()
-	k.status = s
 	if body := payload[resultHeadLen:]; len(payload) > lentLen {
 		k.body = body
 	} else {
@@ -247,15 +251,15 @@ func (c *Comm) finish(h frame.Header, payload []byte) error {
 
 // outcome returns the error of a call that has ended.
 func (k *call) outcome() error {
-	switch k.status {
+	switch k.status() {
 	case statusOK:
 		return nil
 	case statusFailed:
-		return k.err
+		return *k.err
 	}
 	stack, err := decodeError(k.body)
 	return &TaskError{
 		Func: k.fn.name, ID: k.id, Rank: int(k.rank), Node: k.comm.nodeName(int(k.rank)),
-		Panic: k.status == statusPanic, Stack: stack, Err: err,
+		Attempt: int(parseResultHead(k.head[:]).attempt), Panic: k.status() == statusPanic, Stack: stack, Err: err,
 	}
 }

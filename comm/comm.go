@@ -18,6 +18,7 @@ import (
 type Comm struct {
 	job   string
 	rank  int
+	role  place.Role
 	node  []int    // index into nodes of each rank
 	nodes []string // host of each node
 	slots []int    // tasks that each rank runs at once
@@ -65,9 +66,9 @@ type Node struct {
 }
 
 // newComm makes a rank that is not connected yet.
-func newComm(p place.Place, s settings, fns []*function) *Comm {
+func newComm(p place.Place, role place.Role, s settings, fns []*function) *Comm {
 	c := &Comm{
-		job: p.Job, rank: p.Rank, node: p.NodeOf, nodes: p.Nodes, slots: slices.Clone(p.Slots), fns: fns,
+		job: p.Job, rank: p.Rank, role: role, node: p.NodeOf, nodes: p.Nodes, slots: slices.Clone(p.Slots), fns: fns,
 		since: time.Now(), maxTasks: s.maxTasks, maxBytes: s.maxBytes,
 		scopes: make(map[<-chan struct{}]*scope), stats: make([]nodeStats, len(p.Nodes)),
 		broken: make(chan struct{}), bye: make(chan struct{}),

@@ -147,7 +147,7 @@ func (c *Comm) enroll(conn net.Conn, incarnation uint32) (*link, error) {
 	mine := signatures(c.fns)
 	b, err := appendCBOR(nil, kindHello, hello{
 		Protocol: protocol, Job: c.job, Fingerprint: fingerprint(mine),
-		Ranks: []helloRank{{c.rank, incarnation, c.slots[c.rank]}},
+		Ranks: []helloRank{{c.rank, incarnation, c.slots[c.rank], c.role}},
 	})
 	if err != nil {
 		return nil, err

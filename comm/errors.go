@@ -53,6 +53,32 @@ func (e *LostError) Error() string {
 	return fmt.Sprintf("comm: rank %d (%s) is lost: %s", e.Rank, e.Node, e.Reason)
 }
 
+// NoRetry marks an error that a function returns as one that running it again would not mend: Retries does not apply.
+// The error keeps its text and its identity. NoRetry(nil) is nil.
+func NoRetry(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &noRetry{err}
+}
+
+type noRetry struct{ error }
+
+func (e *noRetry) Unwrap() error { return e.error }
+
+// failure is the status of a task whose function returned err.
+func failure(err error) (s status) {
+	defer func() {
+		if recover() != nil { // in a method of the user's error
+			s = statusError
+		}
+	}()
+	if _, ok := errors.AsType[*noRetry](err); ok {
+		return statusNoRetry
+	}
+	return statusError
+}
+
 // ErrClosed is the error of calls on a Comm that is closed.
 var ErrClosed = errors.New("comm: closed")
 

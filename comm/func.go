@@ -10,31 +10,34 @@ import (
 // 1,000,000 tasks and 1 GiB of arguments wait (see Limits), beyond that it blocks until there is room or ctx ends. The
 // argument is encoded before Submit returns. When ctx ends before the result is there, the task is canceled.
 // A Func finds its Comm in ctx, else it is the process's own.
-func (f *Func[A, R]) Submit(ctx context.Context, a A) *Future[R] { return f.submit(ctx, &a, anyRank) }
+func (f *Func[A, R]) Submit(ctx context.Context, a A) *Future[R] {
+	return f.submit(ctx, &a, nil, anyRank)
+}
 
-func (f *Func[A, R]) submit(ctx context.Context, a *A, dst uint32) *Future[R] {
+// submit takes the task's options as taskOptions.encode makes them.
+func (f *Func[A, R]) submit(ctx context.Context, a *A, options []byte, dst uint32) *Future[R] {
 	c, err := find(ctx)
 	if err != nil {
 		return newFailed[R](err)
 	}
-	return submitTo[R](ctx, c, f.fn, unsafe.Pointer(a), dst)
+	return submitTo[R](ctx, c, f.fn, unsafe.Pointer(a), options, dst)
 }
 
-func submitTo[R any](ctx context.Context, c *Comm, fn *function, arg unsafe.Pointer, dst uint32) *Future[R] {
+func submitTo[R any](ctx context.Context, c *Comm, fn *function, arg unsafe.Pointer, options []byte, dst uint32) *Future[R] {
 	k := new(Future[R])
 	k.comm, k.fn = c, fn
-	payload, err := fn.arg.append(k.small[:taskHeadLen], arg)
+	payload, err := fn.arg.append(append(k.small[:taskHeadLen], options...), arg)
 	if err != nil {
 		k.fail(fmt.Errorf("comm: submit %s: encode the argument: %w", fn.name, err))
 		return k
 	}
-	c.submit(ctx, &k.call, payload, dst)
+	c.submit(ctx, &k.call, payload, len(options), dst)
 	return k
 }
 
 // Call is Submit and Get.
 func (f *Func[A, R]) Call(ctx context.Context, a A) (R, error) {
-	return f.submit(ctx, &a, anyRank).Get(ctx)
+	return f.submit(ctx, &a, nil, anyRank).Get(ctx)
 }
 
 // OnAll calls f with a once on every rank; result i is that of rank i. The first error cancels the others.
@@ -45,7 +48,7 @@ func (f *Func[A, R]) OnAll(ctx context.Context, a A) ([]R, error) {
 	}
 	futures := make([]*Future[R], c.Size())
 	for rank := range futures {
-		futures[rank] = f.submit(ctx, &a, uint32(rank))
+		futures[rank] = f.submit(ctx, &a, nil, uint32(rank))
 	}
 	return Gather(ctx, futures...)
 }

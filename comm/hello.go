@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/pprun/pprun/comm/frame"
+	"github.com/pprun/pprun/comm/place"
 )
 
 // A hello is what a link says of itself first.
@@ -20,6 +21,7 @@ type helloRank struct {
 	Rank        int
 	Incarnation uint32
 	Slots       int
+	Role        place.Role // SPMD or Serve
 }
 
 // A welcome tells a link that all ranks are in.

@@ -22,8 +22,9 @@ type hub struct {
 	queue   queue           // tasks for any rank
 	nested  queue           // those that running tasks wait for
 	guess   []time.Duration // how long each function runs
-	parts   assembler       // of tasks
-	spare   *task           // to be used again
+	options optionCache
+	parts   assembler // of tasks
+	spare   *task     // to be used again
 	spares  int
 	touched []port // were sent something since they were flushed
 	byes    int    // ranks that have called Close

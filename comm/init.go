@@ -77,7 +77,7 @@ func initRank(ctx context.Context, role place.Role, where string, s settings) (*
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("no answer within %v", s.joinTimeout))
 	defer cancel()
-	c, err := join(ctx, link, s, fns)
+	c, err := join(ctx, link, role, s, fns)
 	if err != nil {
 		if link.Place.Rank > 0 {
 			time.Sleep(patience)
@@ -105,7 +105,7 @@ func newSingleton(s settings, fns []*function) (*Comm, error) {
 	if s.slots == 0 {
 		return nil, errors.New("comm: Slots(0) in a job of one rank: nobody would run a task")
 	}
-	c := newComm(p, s, fns)
+	c := newComm(p, place.SPMD, s, fns)
 	h := newHub(c.slots, len(fns), c.nodeName)
 	c.connect(h)
 	c.cleanup = func(error) {}

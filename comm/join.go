@@ -15,12 +15,12 @@ import (
 var selfUID = os.Getuid()
 
 // join makes this process a rank of its job.
-func join(ctx context.Context, agent *place.Link, s settings, fns []*function) (*Comm, error) {
+func join(ctx context.Context, agent *place.Link, role place.Role, s settings, fns []*function) (*Comm, error) {
 	p := &agent.Place
 	if err := checkPlace(p); err != nil {
 		return nil, err
 	}
-	c := newComm(*p, s, fns)
+	c := newComm(*p, role, s, fns)
 	leave := func(err error) {
 		c.left.Store(true)
 		if err == nil {

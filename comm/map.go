@@ -62,7 +62,7 @@ func (w *window[R]) push(f *Future[R]) {
 	}
 	w.ring[(w.head+w.count)%len(w.ring)] = f
 	w.count++
-	w.bytes += f.size
+	w.bytes += int(f.size)
 }
 
 // pop waits for the first.
@@ -75,7 +75,7 @@ func (w *window[R]) pop(ctx context.Context) (R, error) {
 	w.ring[w.head] = nil
 	w.head = (w.head + 1) % len(w.ring)
 	w.count--
-	w.bytes -= f.size
+	w.bytes -= int(f.size)
 	return r, err
 }
 

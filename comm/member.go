@@ -9,16 +9,18 @@ type task struct {
 	id      uint64  // among the tasks of src
 	on      *member // that runs it, or must
 	run     uint64  // id of the run, among those of on
-	payload []byte  // head and argument
+	payload []byte  // head, options and argument
 	begun   bool    // on a rank
 	dropped bool    // canceled: nobody waits for its result
-	yielded bool    // it waits for others and holds no slot
-	partial bool    // a part of its result has come
+	options *taskOptions
+	queued  time.Duration // how long it waited for a rank
+	yielded bool          // it waits for others and holds no slot
+	partial bool          // a part of its result has come
 	guess   time.Duration
 	small   [32]byte
 }
 
-func (t *task) fn() uint32 { fn, _, _ := parseTaskHead(t.payload); return fn }
+func (t *task) fn() uint32 { return parseTaskHead(t.payload).fn }
 
 // A member is a rank as the hub sees it. The hub's mu guards it, but for port and what never changes.
 type member struct {

@@ -98,21 +98,21 @@ func (h *hub) submit(m *member, f frame.Header, payload []byte) error {
 	if !ok {
 		return err
 	}
+	head, options, _, err := h.options.split(payload)
+	if err != nil {
+		return err
+	}
 	i := int(uint32(f.ID))
 	switch {
-	case len(payload) < taskHeadLen:
-		return fmt.Errorf("a task of %d bytes", len(payload))
 	case i > 2*len(m.submitted)+maxGap:
 		return fmt.Errorf("a task with id %#x after %d", f.ID, len(m.submitted))
+	case int(head.fn) >= len(h.guess):
+		return fmt.Errorf("a task of function %d of %d", head.fn, len(h.guess))
 	case f.Dst != anyRank && int(f.Dst) >= len(h.members):
 		return fmt.Errorf("a task for rank %d of %d", f.Dst, len(h.members))
 	}
-	fn, flags, _ := parseTaskHead(payload)
-	if int(fn) >= len(h.guess) {
-		return fmt.Errorf("a task of function %d of %d", fn, len(h.guess))
-	}
 	t := h.take()
-	t.src, t.id = m, f.ID
+	t.src, t.id, t.options = m, f.ID, options
 	if len(payload) <= lentLen {
 		t.payload = append(t.small[:0], payload...)
 	} else {
@@ -128,7 +128,7 @@ func (h *hub) submit(m *member, f frame.Header, payload []byte) error {
 		on.own.push(t)
 		h.beginOwn(on)
 		return nil
-	case flags&flagNested != 0:
+	case head.flags&flagNested != 0:
 		h.nested.push(t)
 	default:
 		h.queue.push(t)
@@ -155,15 +155,15 @@ func (h *hub) result(m *member, f frame.Header, payload []byte) error {
 	if !ok {
 		return fmt.Errorf("a result of run %#x, which it does not have", f.ID)
 	}
+	if len(payload) >= resultHeadLen && !t.partial {
+		g := &h.guess[t.fn()]
+		*g += (min(parseResultHead(payload).ran, time.Hour) - *g) / 4
+		putQueued(payload, t.queued) // in place: whoever lent it does not read it again
+	}
 	if !t.dropped {
 		to := t.src
 		to.port.send(frame.Header{Kind: kindResult, Flags: f.Flags, Src: uint32(m.rank), Dst: uint32(to.rank), ID: t.id}, payload)
 		h.touch(to)
-	}
-	if len(payload) >= resultHeadLen && !t.partial {
-		_, ran := parseResultHead(payload)
-		g := &h.guess[t.fn()]
-		*g += (min(ran, time.Hour) - *g) / 4
 	}
 	if t.partial = f.Flags&frame.More != 0; t.partial {
 		return nil

@@ -14,6 +14,8 @@ type server struct {
 	comm  *Comm
 	slots int // at least 1: a rank without slots still runs what is sent to it by rank
 
+	options optionCache
+
 	mu      sync.Mutex
 	work    sync.Cond // there may be work for a runner
 	slot    sync.Cond // there may be a slot for a task that goes on
@@ -35,17 +37,17 @@ func (s *server) init(c *Comm) {
 
 // enqueue takes a task from the hub. payload is lent or given.
 func (s *server) enqueue(h frame.Header, payload []byte) error {
-	if len(payload) < taskHeadLen {
-		return fmt.Errorf("a run of %d bytes", len(payload))
+	head, options, args, err := s.options.split(payload)
+	if err != nil {
+		return err
 	}
-	fn, _, attempt := parseTaskHead(payload)
-	if int(fn) >= len(s.comm.fns) {
-		return fmt.Errorf("a run of function %d of %d", fn, len(s.comm.fns))
+	if int(head.fn) >= len(s.comm.fns) {
+		return fmt.Errorf("a run of function %d of %d", head.fn, len(s.comm.fns))
 	}
 	if len(payload) <= lentLen {
-		payload = slices.Clone(payload)
+		args = slices.Clone(args)
 	}
-	t := &running{comm: s.comm, id: h.ID, src: h.Src, fn: fn, attempt: attempt, args: payload[taskHeadLen:]}
+	t := &running{comm: s.comm, id: h.ID, src: h.Src, fn: head.fn, attempt: head.attempt, options: options, args: args}
 	i := int(uint32(h.ID))
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -17,7 +17,8 @@ type running struct {
 	id      uint64 // of the run, the hub's
 	src     uint32 // rank that submitted it
 	fn      uint32
-	attempt byte
+	attempt byte // how often it was sent to a rank before
+	options *taskOptions
 	args    []byte
 
 	slot  sync.Mutex // guards the next two; held while a slot is given up or awaited
@@ -125,7 +126,7 @@ func (t *running) run(out []byte, began time.Duration) (_ []byte, now time.Durat
 		err = fmt.Errorf("the result has %d bytes, at most %d", len(result)-resultHeadLen, maxLen-resultHeadLen)
 	}
 	if err != nil {
-		end, result = statusError, append(out, encodeError(err, nil)...)
+		end, result = failure(err), append(out, encodeError(err, nil)...)
 	}
 	returned = true
 	now = uptime()
@@ -151,7 +152,7 @@ func (t *running) send(b []byte, end status, ran time.Duration) {
 		t.comm.server.regain()
 	}
 	t.slot.Unlock()
-	putResultHead(b, end, ran)
+	putResultHead(b, resultHead{status: end, attempt: t.attempt, ran: ran})
 	t.comm.up.send(frame.Header{Kind: kindResult, Src: uint32(t.comm.rank), Dst: t.src, ID: t.id}, b)
 }
 

@@ -16,8 +16,8 @@ import (
 //	hub  -> rank  welcome  every rank is here; before it nothing else flows
 //
 //	rank -> hub   submit   a task (dst: the rank to run it, or anyRank)
-//	hub  -> rank  run      a task, under the id of this run
-//	rank -> hub   result   of a run, with the run's id; the hub passes it on with the task's id
+//	hub  -> rank  run      a task, under the id of this run; the hub fills in the attempt
+//	rank -> hub   result   of a run, with the run's id; the hub passes it on with the task's id and the time it was queued
 //	rank -> hub   cancel   of a task; the hub drops it or passes it on with the run's id
 //	rank -> hub   yield    a run waits for other tasks and holds no slot
 //	rank -> hub   resume   it holds one again
@@ -34,8 +34,8 @@ const (
 	kindWelcome frame.Kind = 2  // CBOR welcome
 	kindRefuse  frame.Kind = 3  // text
 	kindDiffer  frame.Kind = 4  // CBOR []signature
-	kindSubmit  frame.Kind = 5  // task head, argument
-	kindRun     frame.Kind = 6  // task head, argument
+	kindSubmit  frame.Kind = 5  // task head, options, argument
+	kindRun     frame.Kind = 6  // task head, options, argument
 	kindResult  frame.Kind = 7  // result head, result or CBOR wireError
 	kindCancel  frame.Kind = 8  // empty
 	kindYield   frame.Kind = 9  // empty
@@ -48,7 +48,7 @@ const (
 )
 
 // protocol is the version of all this.
-const protocol = 1
+const protocol = 2
 
 // anyRank is the dst of a task that any rank may run.
 const anyRank = 1<<32 - 1
@@ -74,38 +74,70 @@ var (
 	}
 )
 
-// A task's head: u32 function, u8 flags, u8 attempt, u16 zero; little-endian like the arguments.
-const taskHeadLen = 8
+// taskHead is the head of a task: u32 function, u8 flags, u8 attempt, u16 length of the options that follow;
+// little-endian like the arguments.
+type taskHead struct {
+	fn      uint32
+	flags   byte
+	attempt byte   // how often it was sent to a rank before, 255 for more
+	options uint16 // length of the CBOR taskOptions between head and argument; 0 where there are none
+}
+
+const (
+	taskHeadLen = 8
+	attemptAt   = 5 // index of the attempt
+)
 
 const flagNested = 1 << 0 // submitted by a running task: goes before those that are not
 
-func putTaskHead(b []byte, fn uint32, flags, attempt byte) {
-	binary.LittleEndian.PutUint32(b, fn)
-	b[4], b[5], b[6], b[7] = flags, attempt, 0, 0
+func putTaskHead(b []byte, h taskHead) {
+	binary.LittleEndian.PutUint32(b, h.fn)
+	b[4], b[attemptAt] = h.flags, h.attempt
+	binary.LittleEndian.PutUint16(b[6:], h.options)
 }
 
-func parseTaskHead(b []byte) (fn uint32, flags, attempt byte) {
-	return binary.LittleEndian.Uint32(b), b[4], b[5]
+func parseTaskHead(b []byte) taskHead {
+	return taskHead{binary.LittleEndian.Uint32(b), b[4], b[attemptAt], binary.LittleEndian.Uint16(b[6:])}
 }
 
-// A result's head: u64 status in the lowest 8 bits, above them the time the function ran, in nanoseconds.
-const resultHeadLen = 8
+// resultHead is the head of a result: u8 status, u8 attempt, u48 microseconds queued at the hub, u64 nanoseconds run.
+type resultHead struct {
+	status  status
+	attempt byte
+	queued  time.Duration // filled in by the hub
+	ran     time.Duration
+}
+
+const resultHeadLen = 16
 
 // status is how a task ended.
 type status uint8
 
 const (
-	statusOK     status = iota
-	statusError         // the function returned an error, or its argument or result could not travel
-	statusPanic         // it panicked
-	statusFailed        // at its submitter: canceled, lost, never sent
+	statusOK      status = iota
+	statusError          // the function returned an error, or its argument or result could not travel
+	statusNoRetry        // the same, and it said that running it again is of no use
+	statusPanic          // it panicked
+	statusFailed         // at its submitter: canceled, lost, never sent
 )
 
-func putResultHead(b []byte, s status, ran time.Duration) {
-	binary.LittleEndian.PutUint64(b, uint64(ran)<<8|uint64(s))
+func putResultHead(b []byte, h resultHead) {
+	b[0], b[1] = byte(h.status), h.attempt
+	putQueued(b, h.queued)
+	binary.LittleEndian.PutUint64(b[8:], uint64(h.ran))
 }
 
-func parseResultHead(b []byte) (status, time.Duration) {
+// putQueued fills in the time that a task was queued, at most 8 years.
+func putQueued(b []byte, queued time.Duration) {
+	us := uint64(queued / time.Microsecond)
+	binary.LittleEndian.PutUint16(b[2:], uint16(us))
+	binary.LittleEndian.PutUint32(b[4:], uint32(us>>16))
+}
+
+func parseResultHead(b []byte) resultHead {
 	v := binary.LittleEndian.Uint64(b)
-	return status(v), time.Duration(v >> 8)
+	return resultHead{
+		status: status(v), attempt: byte(v >> 8), queued: time.Duration(v>>16) * time.Microsecond,
+		ran: time.Duration(binary.LittleEndian.Uint64(b[8:])),
+	}
 }

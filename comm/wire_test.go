@@ -17,13 +17,16 @@ import (
 
 func TestHeads(t *testing.T) {
 	b := make([]byte, 8)
-	putTaskHead(b, 1<<31+5, flagNested, 3)
-	if fn, flags, attempt := parseTaskHead(b); fn != 1<<31+5 || flags != flagNested || attempt != 3 {
-		t.Errorf("task head: %d %d %d", fn, flags, attempt)
+	task := taskHead{fn: 1<<31 + 5, flags: flagNested, attempt: 3, options: 1<<16 - 1}
+	putTaskHead(b, task)
+	if got := parseTaskHead(b); got != task {
+		t.Errorf("task head: %+v, want %+v", got, task)
 	}
-	putResultHead(b, statusPanic, 90*24*time.Hour+7)
-	if s, ran := parseResultHead(b); s != statusPanic || ran != 90*24*time.Hour+7 {
-		t.Errorf("result head: %d %v", s, ran)
+	b = make([]byte, 16)
+	result := resultHead{status: statusPanic, attempt: 255, queued: 8*365*24*time.Hour + time.Microsecond, ran: 90*24*time.Hour + 7}
+	putResultHead(b, result)
+	if got := parseResultHead(b); got != result {
+		t.Errorf("result head: %+v, want %+v", got, result)
 	}
 }
 
@@ -47,13 +50,15 @@ func TestTable(t *testing.T) {
 }
 
 func TestHelloCheck(t *testing.T) {
-	good := func() hello { return hello{Protocol: protocol, Job: "j", Ranks: []helloRank{{1, 0, 2}, {3, 0, 0}}} }
+	good := func() hello {
+		return hello{Protocol: protocol, Job: "j", Ranks: []helloRank{{1, 0, 2, place.SPMD}, {3, 0, 0, place.Serve}}}
+	}
 	for _, c := range []struct {
 		change func(*hello)
 		want   string
 	}{
 		{func(h *hello) {}, ""},
-		{func(h *hello) { h.Protocol = 9 }, "protocol 9, the hub speaks 1"},
+		{func(h *hello) { h.Protocol = 9 }, "protocol 9, the hub speaks 2"},
 		{func(h *hello) { h.Job = "k" }, `it is of job "k", this is job "j"`},
 		{func(h *hello) { h.Ranks = nil }, "it names no rank"},
 		{func(h *hello) { h.Ranks[0].Rank = 0 }, "it claims rank 0"},
@@ -187,7 +192,7 @@ func frames(b []byte, f func(frame.Header, []byte)) {
 
 func seed(f *testing.F) {
 	task := append([]byte{byte(kindSubmit), 1, 0xff, 0, 0, 0, 0, 16}, make([]byte, 16)...)
-	result := append([]byte{byte(kindResult), 0, 0, 0, 0, 0, 0, 8}, make([]byte, 8)...)
+	result := append([]byte{byte(kindResult), 0, 0, 0, 0, 0, 0, 16}, make([]byte, 16)...)
 	f.Add(append(append(task, result...), task...))
 	f.Add(append(task, byte(kindCancel), 1, 0, 0, 0, 0, 0, 0))
 	f.Add([]byte{byte(kindBye), 1, 0, 0, 0, 0, 0, 0, byte(kindAbort), 2, 0, 0, 0, 0, 0, 0})
@@ -232,14 +237,56 @@ func FuzzRank(f *testing.F) {
 	fn.arg = must(newCodec(reflect.TypeFor[int]()))
 	fn.res = fn.arg
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c := newComm(place.Place{Size: 4, Nodes: []string{"a"}, NodeOf: make([]int, 4), Slots: []int{1, 1, 1, 1}}, newSettings(nil), []*function{fn})
+		c := newComm(place.Place{Size: 4, Nodes: []string{"a"}, NodeOf: make([]int, 4), Slots: []int{1, 1, 1, 1}}, place.SPMD, newSettings(nil), []*function{fn})
 		c.up = sink{}
 		c.server.closed = true // nothing runs
 		for range 3 {
 			k := &call{comm: c, fn: fn}
-			c.submit(t.Context(), k, binary.LittleEndian.AppendUint64(k.small[:taskHeadLen], 7), anyRank)
+			c.submit(t.Context(), k, binary.LittleEndian.AppendUint64(k.small[:taskHeadLen], 7), 0, anyRank)
 		}
 		frames(b, func(f frame.Header, payload []byte) { c.receive(f, payload) })
 		c.fail(ErrClosed)
+	})
+}
+
+func TestTaskOptions(t *testing.T) {
+	var c optionCache
+	if b, err := noOptions.encode(); b != nil || err != nil {
+		t.Errorf("no options travel as %x, %v", b, err)
+	}
+	want := taskOptions{Priority: -3, Retries: 1, Timeout: time.Second, Ranks: []int{1, 300}, Node: 2}
+	options := must(want.encode())
+	payload := append(append(make([]byte, taskHeadLen), options...), "argument"...)
+	putTaskHead(payload, taskHead{fn: 7, options: uint16(len(options))})
+	for range 2 { // decoded, then found in the cache
+		h, o, arg, err := c.split(payload)
+		if h.fn != 7 || !reflect.DeepEqual(*o, want) || string(arg) != "argument" || err != nil {
+			t.Errorf("got %+v, %+v, %q, %v", h, o, arg, err)
+		}
+	}
+	if _, _, _, err := c.split(payload[:taskHeadLen+1]); err == nil {
+		t.Error("options that are cut off are taken")
+	}
+	for i := range 2 * maxOptions {
+		if _, err := c.get(must((&taskOptions{Priority: i + 1}).encode())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(c.decoded) > maxOptions {
+		t.Errorf("the cache has grown to %d", len(c.decoded))
+	}
+	if _, err := (&taskOptions{Ranks: make([]int, 1<<16)}).encode(); err == nil {
+		t.Error("options longer than a head can say are made")
+	}
+}
+
+// FuzzTask parses what a rank may send as a task.
+func FuzzTask(f *testing.F) {
+	f.Add(append([]byte{0, 0, 0, 0, 0, 0, 1, 0}, 0xa0))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var c optionCache
+		if _, o, arg, err := c.split(b); err == nil && (o == nil || len(arg) > len(b)-taskHeadLen) {
+			t.Errorf("%x: %v, %x", b, o, arg)
+		}
 	})
 }

@@ -27,7 +27,7 @@ func World(ctx context.Context, size int, opts ...InitOption) ([]*Comm, error) {
 	comms := make([]*Comm, size)
 	for rank := range comms {
 		p.Rank = rank
-		comms[rank] = newComm(p, s, fns)
+		comms[rank] = newComm(p, place.SPMD, s, fns)
 	}
 	leave := func(error) {}
 	h := newHub(comms[0].slots, len(fns), comms[0].nodeName)
