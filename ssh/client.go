@@ -3,6 +3,7 @@ package ssh
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -19,6 +20,9 @@ const (
 // also when the connection was lost.
 type Client struct {
 	host      string
+	door      string // the sshd that was reached
+	via       *jump  // the way there; nil: no jump host
+	leave     func() // gives via back, once
 	timeout   time.Duration
 	client    *xssh.Client
 	transport *conn
@@ -30,10 +34,15 @@ type Client struct {
 	err   error         // read after done is closed
 }
 
-func newClient(host string, client *xssh.Client, transport *conn, timeout, keepAlive time.Duration) *Client {
-	c := &Client{host: host, timeout: timeout, client: client, transport: transport, done: make(chan struct{})}
+func newClient(d *dialing, client *xssh.Client, transport *conn) *Client {
+	c := &Client{host: d.host, door: d.door, timeout: d.phase.timeout, client: client, transport: transport, via: d.via, done: make(chan struct{})}
+	c.leave = sync.OnceFunc(func() {
+		if c.via != nil {
+			c.via.leave()
+		}
+	})
 	c.running.Go(c.wait)
-	c.running.Go(func() { c.keepAlive(keepAlive) })
+	c.running.Go(func() { c.keepAlive(d.cfg.KeepAlive) })
 	return c
 }
 
@@ -45,8 +54,11 @@ func (c *Client) wait() {
 		err = c.cause
 	}
 	c.mu.Unlock()
-	if err == nil {
+	if err == nil || err == io.EOF {
 		err = errors.New("the host closed the connection")
+	}
+	if c.via != nil && !errors.Is(err, net.ErrClosed) {
+		err = c.via.lostOr(err)
 	}
 	if !errors.Is(err, net.ErrClosed) {
 		err = &Error{Host: c.host, Phase: phaseLost, Err: trim(err)}
@@ -116,11 +128,12 @@ func (c *Client) run(f func()) error {
 	return nil
 }
 
-// Close ends the connection, every session on it and the connections to jump hosts. A command that is
+// Close ends the connection, every session on it and connections to jump hosts that no other host is behind. A command that is
 // running there sees the end of its input; it is not killed.
 func (c *Client) Close() error {
 	c.end(net.ErrClosed)
 	c.running.Wait()
+	c.leave()
 	return nil
 }
 

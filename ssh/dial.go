@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -29,6 +28,7 @@ type route struct {
 	port  int    // 0: as configured
 	jumps string // hosts to jump through, like ssh -J; "": as configured
 	depth int    // how many hosts were already jumped through for
+	is    *jump  // what is dialled, if that is a jump host
 }
 
 // dialing is one connection on its way.
@@ -38,6 +38,9 @@ type dialing struct {
 	set   *settings
 	phase *phaser
 	keys  *hostKeys
+	via   *jump        // nil: no jump host
+	addrs []netip.Addr // of the host; nil if others find it
+	door  string       // what connections are counted by: the sshd that is reached in the end
 }
 
 func dial(ctx context.Context, r route, cfg Config) (*Client, error) {
@@ -71,7 +74,24 @@ func (d *dialing) dial(ctx context.Context) (*Client, error) {
 		d.phase.timeout = set.connectTimeout
 	}
 	d.keys = newHostKeys(set, d.cfg)
+	if err := d.find(ctx); err != nil {
+		return nil, err
+	}
+	c, err := d.persist(ctx)
+	if err != nil && d.via != nil {
+		d.via.leave()
+	}
+	return c, err
+}
 
+// persist attempts the connection until it stands, fails for good, or the time is over. Waiting at the door does not count.
+func (d *dialing) persist(ctx context.Context) (*Client, error) {
+	d.phase.pause()
+	leave, err := d.cfg.Shared.enter(ctx, d.door)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	giveUp := time.Now().Add(d.phase.timeout)
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		c, err := d.attempt(ctx)
@@ -87,9 +107,24 @@ func (d *dialing) dial(ctx context.Context) (*Client, error) {
 	}
 }
 
-// destination is what connections are counted by: the sshd that is reached in the end.
-func (d *dialing) destination() string {
-	return strings.Join([]string{d.jumpList(), d.set.proxyCommand, d.set.hostName, strconv.Itoa(d.set.port)}, "\x00")
+// find looks for the host: on its jump host, or by its name. A proxy command will find it by itself, and since many hosts
+// may be behind one, all connections by one command count as one door.
+func (d *dialing) find(ctx context.Context) (err error) {
+	port := strconv.Itoa(d.set.port)
+	switch jumps := d.jumpList(); {
+	case jumps != "":
+		if d.via, err = d.jump(ctx, jumps); err == nil {
+			d.door = d.via.client.door + " " + net.JoinHostPort(d.set.hostName, port)
+		}
+	case d.set.proxyCommand != "":
+		d.door = d.set.proxyCommand
+	default:
+		d.phase.enter(phaseResolve)
+		if d.addrs, err = d.resolve(ctx); err == nil {
+			d.door = net.JoinHostPort(d.addrs[0].String(), port)
+		}
+	}
+	return err
 }
 
 // again reports whether the host closed the connection before authentication: sshd does so when too many
@@ -111,22 +146,9 @@ func isReset(err error) bool {
 
 // attempt makes the transport and the SSH connection over it.
 func (d *dialing) attempt(ctx context.Context) (*Client, error) {
-	var jump *Client // nil: none
-	if jumps := d.jumpList(); jumps != "" {
-		var err error
-		if jump, err = d.jump(ctx, jumps); err != nil {
-			return nil, err
-		}
-	}
-	d.phase.pause()
-	leave, err := d.cfg.Shared.enter(ctx, d.destination())
+	transport, err := d.connect(ctx)
 	if err != nil {
-		return nil, errors.Join(err, closeJump(jump))
-	}
-	defer leave()
-	transport, err := d.connect(ctx, jump)
-	if err != nil {
-		return nil, errors.Join(err, closeJump(jump))
+		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { transport.Close() })
 	d.phase.enter(phaseBanner)
@@ -143,7 +165,7 @@ func (d *dialing) attempt(ctx context.Context) (*Client, error) {
 		client.Close()
 		return nil, context.Cause(ctx)
 	}
-	return newClient(d.host, client, transport, d.phase.timeout, d.cfg.KeepAlive), nil
+	return newClient(d, client, transport), nil
 }
 
 // handshake exchanges keys, checks the host's and authenticates.
@@ -187,21 +209,15 @@ func restrict(ours, allowed []string) []string {
 }
 
 // connect makes the transport: through the jump host, by a proxy command, or by TCP.
-func (d *dialing) connect(ctx context.Context, jump *Client) (*conn, error) {
+func (d *dialing) connect(ctx context.Context) (*conn, error) {
 	d.phase.enter(phaseConnect)
 	switch {
-	case jump != nil:
-		return d.through(ctx, jump)
-	case d.set.proxyCommand != "":
+	case d.via != nil:
+		return d.through(ctx)
+	case d.addrs == nil:
 		return d.command()
 	}
-	d.phase.enter(phaseResolve)
-	addrs, err := d.resolve(ctx)
-	if err != nil {
-		return nil, err
-	}
-	d.phase.enter(phaseConnect)
-	c, err := connectAny(ctx, addrs, d.set.port, d.phase.timeout)
+	c, err := connectAny(ctx, d.addrs, d.set.port, d.phase.timeout)
 	if err != nil {
 		return nil, err
 	}

@@ -11,13 +11,14 @@ import (
 // sshd begins to drop them at random at 10 (MaxStartups).
 const perAddress = 10
 
-// Shared is what several connections of one program share: keys that were decrypted, warnings that were
-// given, and the care not to overrun one sshd with connections. The zero value is ready for use; all
+// Shared is what several connections of one program share: connections to jump hosts, keys that were decrypted, warnings
+// that were given, and the care not to overrun one sshd with connections. The zero value is ready for use; all
 // methods of a connection may use it concurrently.
 type Shared struct {
 	mu     sync.Mutex
 	warned map[string]bool
 	doors  map[string]chan struct{}
+	jumps  map[string]*jump
 	keys   map[string]*unlocking
 	asking chan struct{} // holds one while a person is asked
 }
@@ -43,7 +44,7 @@ func (s *Shared) firstWarning(message string) bool {
 	return true
 }
 
-// enter waits for a place among the connections to address that are being made, and returns the function
+// enter waits for a place among the connections to an address that are being made, and returns the function
 // that gives it back.
 func (s *Shared) enter(ctx context.Context, address string) (leave func(), err error) {
 	s.mu.Lock()
