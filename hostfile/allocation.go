@@ -87,11 +87,14 @@ func readSlurm(env environ, name string, p *parser) error {
 		return fmt.Errorf("%s=%s: %w", name, printable(env(name)), err)
 	}
 	counts, list := env.first("SLURM_TASKS_PER_NODE", "SLURM_JOB_CPUS_PER_NODE")
-	perTask := 1
-	if s := env("SLURM_CPUS_PER_TASK"); counts == "SLURM_JOB_CPUS_PER_NODE" && s != "" {
-		if perTask, err = parseNumber(s, maxSlots); err != nil {
+	if s := env("SLURM_CPUS_PER_TASK"); s != "" {
+		if p.cpus, err = parseNumber(s, maxSlots); err != nil {
 			return &Error{File: "SLURM_CPUS_PER_TASK", Found: s, Want: wantSlots}
 		}
+	}
+	perTask := 1
+	if counts == "SLURM_JOB_CPUS_PER_NODE" {
+		perTask = max(1, p.cpus)
 	}
 	slots, err := parseCounts(list, len(hosts))
 	if err != nil {

@@ -28,6 +28,9 @@ func summary(h *Hosts, err error) string {
 	for _, n := range h.Nodes {
 		fmt.Fprintf(&b, " %s:%d", n.Host, n.Slots)
 	}
+	if h.CPUs > 0 {
+		fmt.Fprintf(&b, ", %d CPUs each", h.CPUs)
+	}
 	return b.String()
 }
 
@@ -36,7 +39,7 @@ func TestCapturedAllocations(t *testing.T) {
 		"sbatch -N2":                     "Slurm job 2: node1:1 node2:1",
 		"sbatch -N2 -n4":                 "Slurm job 3: node1:3 node2:1",
 		"sbatch -N2 --ntasks-per-node=2": "Slurm job 4: node1:2 node2:2",
-		"sbatch -N4 -n6 -c2":             "Slurm job 5: node1:2 node2:2 node3:1 node4:1",
+		"sbatch -N4 -n6 -c2":             "Slurm job 5: node1:2 node2:2 node3:1 node4:1, 2 CPUs each",
 		"sbatch -n5 -N4":                 "Slurm job 6: node1:2 node2:1 node3:1 node4:1",
 		"sbatch -n3":                     "Slurm job 7: node1:3",
 		"sbatch -N2 -w node1,node3 --gpus-per-node=0": "Slurm job 9: node1:1 node3:1",
@@ -111,12 +114,13 @@ func TestAllocation(t *testing.T) {
 		"repetitions":   {with(slurm, "SLURM_TASKS_PER_NODE", "2(x2),1"), "Slurm job 7: n1:2 n2:2 n3:1"},
 		"more than all": {with(slurm, "SLURM_TASKS_PER_NODE", "4(x1000000000),9"), "Slurm job 7: n1:4 n2:4 n3:4"},
 		"CPUs":          {with(slurm, "SLURM_JOB_CPUS_PER_NODE", "72(x2),36"), "Slurm job 7: n1:72 n2:72 n3:36"},
-		"CPUs per task": {with(slurm, "SLURM_JOB_CPUS_PER_NODE", "72(x2),3", "SLURM_CPUS_PER_TASK", "4"), "Slurm job 7: n1:18 n2:18 n3:1"},
-		"tasks first":   {with(slurm, "SLURM_TASKS_PER_NODE", "2(x3)", "SLURM_JOB_CPUS_PER_NODE", "4(x3)", "SLURM_CPUS_PER_TASK", "2"), "Slurm job 7: n1:2 n2:2 n3:2"},
+		"CPUs per task": {with(slurm, "SLURM_JOB_CPUS_PER_NODE", "72(x2),3", "SLURM_CPUS_PER_TASK", "4"), "Slurm job 7: n1:18 n2:18 n3:1, 4 CPUs each"},
+		"tasks first":   {with(slurm, "SLURM_TASKS_PER_NODE", "2(x3)", "SLURM_JOB_CPUS_PER_NODE", "4(x3)", "SLURM_CPUS_PER_TASK", "2"), "Slurm job 7: n1:2 n2:2 n3:2, 2 CPUs each"},
 		"fewer":         {with(slurm, "SLURM_TASKS_PER_NODE", "2(x2)"), "SLURM_TASKS_PER_NODE: found 2(x2): want counts like 2(x3),1 for the 3 nodes of SLURM_JOB_NODELIST"},
 		"no counts":     {slurm, `SLURM_TASKS_PER_NODE: found "": want counts like 2(x3),1 for the 3 nodes of SLURM_JOB_NODELIST`},
 		"bad counts":    {with(slurm, "SLURM_TASKS_PER_NODE", "2(x3,1"), "SLURM_TASKS_PER_NODE: found 2(x3,1: want counts like 2(x3),1 for the 3 nodes of SLURM_JOB_NODELIST"},
 		"bad c":         {with(slurm, "SLURM_JOB_CPUS_PER_NODE", "2(x3)", "SLURM_CPUS_PER_TASK", "0"), "SLURM_CPUS_PER_TASK: found 0: want a number from 1 to 65536"},
+		"worse c":       {with(slurm, "SLURM_TASKS_PER_NODE", "2(x3)", "SLURM_CPUS_PER_TASK", "2;id"), "SLURM_CPUS_PER_TASK: found 2;id: want a number from 1 to 65536"},
 		"bad list":      {with(slurm, "SLURM_JOB_NODELIST", "n[1-"), "SLURM_JOB_NODELIST=n[1-: host expression, column 2: found [1-: want a range in one pair of brackets, like [1-4,7]"},
 		"tainted list":  {with(slurm, "SLURM_JOB_NODELIST", "-oProxyCommand=x", "SLURM_TASKS_PER_NODE", "1"), "SLURM_JOB_NODELIST: found -oProxyCommand=x: want " + wantHost},
 		"tainted Slurm": {with(slurm, "SLURM_JOB_ID", "1;rm -rf /"), "SLURM_JOB_ID: found 1;rm -rf /: want the number of a Slurm job"},

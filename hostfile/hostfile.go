@@ -60,6 +60,7 @@ type Node struct {
 type Hosts struct {
 	Source   string // name of the file, "host list", or the batch system and its job, as "Slurm job 12"
 	Nodes    []Node // at least one
+	CPUs     int    // of each slot, where the batch system says so; 0: it does not
 	Warnings []string
 }
 

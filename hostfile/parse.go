@@ -22,6 +22,7 @@ type parser struct {
 	comment    *Error // what to say if the comment that is open never ends; nil: none is
 	groupSlots int    // of the hosts in this charmrun group; 0: not given
 	counted    bool   // every bare mention is one slot: rule (d)
+	cpus       int    // of each slot; 0: not given
 	mentions   int
 	nodes      []entry
 	index      map[nodeKey]int // into nodes
@@ -134,7 +135,7 @@ func (p *parser) add(t token, m mention) bool {
 // finish applies exclusions and rule (d), and returns the nodes, or the mistakes.
 func (p *parser) finish() (*Hosts, error) {
 	counted := p.counted || slices.ContainsFunc(p.nodes, func(e entry) bool { return e.bare > 1 })
-	h := &Hosts{Source: p.name, Warnings: p.warnings}
+	h := &Hosts{Source: p.name, CPUs: p.cpus, Warnings: p.warnings}
 	for _, e := range p.nodes {
 		if counted || e.Slots > 0 {
 			e.Slots += e.bare

@@ -37,7 +37,8 @@ How many, where
                          those of the Slurm, PBS, Grid Engine or LSF job, else this machine
   -N, --ppn N            ranks on each node
       --map ORDER        block (default): fill node after node; cyclic: deal out in turn
-  -c, --cpus N           slots of each rank (default: its share of the node's CPUs)
+  -c, --cpus N           slots of each rank (default: its share of the node's CPUs, or
+                         the CPUs of a Slurm task)
       --no-oversubscribe refuse more ranks than slots
       --dry-run[=json]   print where each rank would run
 

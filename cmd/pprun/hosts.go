@@ -35,6 +35,9 @@ func (o *options) findHosts() error {
 		}
 	}
 	c.Nodes = hosts.Nodes
+	if c.CPUs == 0 && c.PPN == 0 && c.N <= slotsOf(hosts.Nodes) { // the slots are as the batch system cut them
+		c.CPUs = hosts.CPUs
+	}
 	for _, w := range hosts.Warnings {
 		if !c.Quiet {
 			fmt.Fprintln(os.Stderr, "pprun: warning: "+w)
@@ -58,11 +61,15 @@ func (o *options) readHosts() (*hostfile.Hosts, error) {
 
 // summary is how many nodes and slots there are.
 func summary(nodes []hostfile.Node) string {
+	return fmt.Sprintf("%s with %s", plural(len(nodes), "node"), plural(slotsOf(nodes), "slot"))
+}
+
+func slotsOf(nodes []hostfile.Node) int {
 	slots := 0
 	for _, n := range nodes {
 		slots += n.Slots
 	}
-	return fmt.Sprintf("%s with %s", plural(len(nodes), "node"), plural(slots, "slot"))
+	return slots
 }
 
 func plural(n int, what string) string {
