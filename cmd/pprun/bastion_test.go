@@ -30,25 +30,33 @@ func TestBehindBastion(t *testing.T) {
 		args   []string
 		status int
 		stderr string
+		logins int // to the bastion
 	}{
-		{"ProxyJump", nil, []string{"-F", config}, 0, `^$`},
-		{"ProxyJump, --ssh", nil, []string{"--ssh", "ssh -J bastion"}, 0, `^$`},
-		{"ProxyJump, MaxStartups 2:100:2", []string{"MaxStartups 2:100:2"}, []string{"-F", config}, 0, `^$`},
+		{"ProxyJump", nil, []string{"-F", config}, 0, `^$`, 1},
+		{"ProxyJump, --ssh", nil, []string{"--ssh", "ssh -J bastion"}, 0, `^$`, 3},
+		{"ProxyJump, MaxStartups 2:100:2", []string{"MaxStartups 2:100:2"}, []string{"-F", config}, 0, `^$`, 1},
 		{"ProxyJump, bastion with AllowTcpForwarding no", []string{"AllowTcpForwarding no"}, []string{"-F", config}, 125,
-			`^pprun: node\[1-3\]: connect: jump host bastion: .*prohibited.*\n$`},
+			`^pprun: node\[1-3\]: connect: jump host bastion: .*prohibited.*\n$`, 0},
 		{"ProxyJump, bastion without sshd", []string{"ListenAddress 127.0.0.1"}, []string{"-F", config}, 125,
-			`^pprun: node\[1-3\]: connect: jump host bastion: connect: .*connection refused: is sshd running there on port 22\?\n$`},
+			`^pprun: node\[1-3\]: connect: jump host bastion: connect: .*connection refused: is sshd running there on port 22\?\n$`, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := l.in(t)
 			l.Host("bastion").SSHD("conf", c.sshd...)
+			l.Output("bastion", "truncate", "-s", "0", "/var/log/sshd.log")
 			args := append([]string{"--host", "node[1-3]:1"}, c.args...)
 			began := time.Now()
 			r := l.finish(l.Exec("head", l.pprun, append(args, hello)...))
 			rows.add(c.name, r, time.Since(began))
 			r.want(t, c.status, c.stderr)
-			if c.status == 0 && strings.Count(r.stdout, "of 3 on node") != 3 {
+			if c.status != 0 {
+				return
+			}
+			if strings.Count(r.stdout, "of 3 on node") != 3 {
 				t.Errorf("stdout:\n%s", r.stdout)
+			}
+			if n := strings.Count(l.Output("bastion", "cat", "/var/log/sshd.log"), "Accepted publickey"); n != c.logins {
+				t.Errorf("%d logins to the bastion, want %d", n, c.logins)
 			}
 		})
 	}
