@@ -22,7 +22,8 @@ func (j *job) launch() bool {
 	if j.SSHCommand == "" {
 		remote = &SSH{
 			AcceptNew: j.AcceptNew, ConfigFile: j.SSHConfig,
-			Warn: func(text string) { j.events <- event{what: warning(text)} },
+			Passphrase: j.passphrase,
+			Warn:       func(text string) { j.events <- event{what: warning(text)} },
 		}
 	}
 	parts := []part{{launcher: local}, {launcher: remote}}

@@ -47,6 +47,7 @@ type job struct {
 	lastSent    int64
 	starting    bool // start was sent: ranks may run
 	attending   bool // all ranks run
+	asking      int  // passphrases that a person is asked for
 	running     int  // ranks that have not ended
 	failedAt    time.Time
 	interrupted int // orders to end that came from outside
@@ -228,6 +229,12 @@ func (j *job) take(e event) {
 		}
 	case note:
 		j.say("%s: %s", n.host.Host, string(v))
+	case asking:
+		j.meter.clear()
+		j.asking++
+		close(v.free)
+	case answered:
+		j.asking--
 	case warning:
 		j.warn("%s", string(v))
 	case unreadable:
@@ -253,7 +260,7 @@ func (j *job) watch() {
 	if sent := j.sent.Load(); sent != j.lastSent {
 		j.moved, j.lastSent = time.Now(), sent
 	}
-	if buildingAgent() != "" { // it needs no other machine, so it ends
+	if buildingAgent() != "" || j.asking > 0 { // it needs no other machine, so it ends; people take their time
 		j.moved = time.Now()
 	}
 	if !j.attending && j.verdict == nil && time.Since(j.moved) > j.StartTimeout {

@@ -29,14 +29,14 @@ const patience = 500 * time.Millisecond
 
 // show draws the line, or draws it anew.
 func (m *meter) show(j *job) {
-	if !m.terminal || j.starting || j.verdict != nil || time.Since(j.began) < patience {
+	if !m.terminal || j.asking > 0 || j.starting || j.verdict != nil || time.Since(j.began) < patience {
 		return
 	}
 	line := "pprun: " + j.progress()
 	if width, _, err := term.GetSize(int(j.Stderr.Fd())); err == nil && width > 0 && len(line) >= width {
 		line = line[:max(0, width-1)]
 	}
-	if line != m.shown { // ssh may be asking for a passphrase meanwhile
+	if line != m.shown {
 		m.draw("\r" + line + strings.Repeat(" ", max(0, len(m.shown)-len(line))))
 		m.shown = line
 	}

@@ -18,8 +18,9 @@ import (
 // becomes the agent.
 type SSH struct {
 	AcceptNew  bool
-	ConfigFile string       // instead of the user's; empty: as ssh does
-	Warn       func(string) // told of what hinders nothing; may be nil
+	ConfigFile string                                                    // instead of the user's; empty: as ssh does
+	Passphrase func(ctx context.Context, keyFile string) ([]byte, error) // nil: ask on the terminal
+	Warn       func(string)                                              // told of what hinders nothing; may be nil
 	shared     ssh.Shared
 }
 
@@ -55,7 +56,8 @@ func launchEach(nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, e
 
 func (s *SSH) launch(ctx context.Context, n hostfile.Node) (*sshConn, error) {
 	client, err := ssh.Dial(ctx, n.Host, ssh.Config{
-		User: n.User, Port: n.Port, ConfigFile: s.ConfigFile, AcceptNew: s.AcceptNew, Warn: s.Warn, Shared: &s.shared,
+		User: n.User, Port: n.Port, ConfigFile: s.ConfigFile, AcceptNew: s.AcceptNew,
+		Passphrase: s.Passphrase, Warn: s.Warn, Shared: &s.shared,
 	})
 	if err != nil {
 		return nil, err

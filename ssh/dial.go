@@ -49,7 +49,7 @@ func dial(ctx context.Context, r route, cfg Config) (*Client, error) {
 		d.cfg.KeepAlive = defaultKeepAlive
 	}
 	if d.cfg.Passphrase == nil {
-		d.cfg.Passphrase = askTerminal
+		d.cfg.Passphrase = AskTerminal
 	}
 	ctx, d.phase = newPhaser(ctx, defaultTimeout)
 	if cfg.Timeout > 0 {

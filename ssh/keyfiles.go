@@ -107,7 +107,7 @@ func decrypt(ctx context.Context, path string, text []byte, ask func(context.Con
 		}
 		return nil, fmt.Errorf("keys of type %s are not supported", signer.PublicKey().Type())
 	}
-	return nil, errors.New("wrong passphrase")
+	return nil, fmt.Errorf("wrong passphrase, three times: try again, or load it into an agent: ssh-add %s", path)
 }
 
 // addCertificates puts the certificates of CertificateFile and KEY-cert.pub before their keys.

@@ -177,7 +177,7 @@ func TestEncryptedKey(t *testing.T) {
 		asked   int32
 		want    string
 	}{
-		"wrong three times": {[]string{"a", "b", "c", "open sesame"}, 3, "node3: authenticate: key " + h.path("id") + ": wrong passphrase"},
+		"wrong three times": {[]string{"a", "b", "c", "open sesame"}, 3, "node3: authenticate: key " + h.path("id") + ": wrong passphrase, three times: try again, or load it into an agent: ssh-add " + h.path("id")},
 		"no answer":         {nil, 1, "node3: authenticate: key " + h.path("id") + ": it is encrypted: nobody answers"},
 	} {
 		t.Run(name, func(t *testing.T) {

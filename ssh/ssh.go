@@ -45,7 +45,7 @@ type Config struct {
 	KeepAlive time.Duration
 
 	// Passphrase returns the passphrase of an encrypted key file. It is called only for a key that the
-	// host accepts, one call at a time. nil: ask on /dev/tty.
+	// host accepts, one call at a time. nil: AskTerminal.
 	Passphrase func(ctx context.Context, keyFile string) ([]byte, error)
 	// Warn is told of what does not hinder the connection, such as a broken line in known_hosts. It may
 	// be called from several goroutines at once. nil: nobody is told.

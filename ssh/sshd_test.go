@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == "ask-terminal" { // TestNoTerminal runs itself without one
-		_, err := askTerminal(context.Background(), os.Args[2])
+		_, err := AskTerminal(context.Background(), os.Args[2])
 		fmt.Println(err)
 		os.Exit(0)
 	}

@@ -7,13 +7,16 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
 
-// askTerminal asks for the passphrase of a key on the terminal of the process, never on stdin.
-func askTerminal(ctx context.Context, keyFile string) ([]byte, error) {
+// AskTerminal asks for the passphrase of a key on the terminal of the process, never on stdin. In the background, where
+// asking would stop the process, there is no terminal.
+func AskTerminal(ctx context.Context, keyFile string) ([]byte, error) {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
-	if err != nil {
+	if err != nil || inBackground(tty) {
+		tty.Close() // nil is allowed
 		return nil, errors.New("there is no terminal to ask for its passphrase on: load it into an agent first: ssh-add " + keyFile)
 	}
 	defer tty.Close()
@@ -37,4 +40,19 @@ func askTerminal(ctx context.Context, keyFile string) ([]byte, error) {
 		return nil, errors.New("no passphrase was given")
 	}
 	return []byte(line), nil
+}
+
+// inBackground reports whether another group of processes has the terminal.
+func inBackground(tty *os.File) bool {
+	raw, err := tty.SyscallConn()
+	if err != nil {
+		return false
+	}
+	group := unix.Getpgrp()
+	raw.Control(func(fd uintptr) {
+		if foreground, err := unix.IoctlGetInt(int(fd), unix.TIOCGPGRP); err == nil {
+			group = foreground
+		}
+	})
+	return group != unix.Getpgrp()
 }
