@@ -68,6 +68,9 @@ func accept(conn *net.UnixConn) (*Asker, error) {
 // Give answers with the place and, for rank 0, the hub's listeners. The files stay the caller's.
 func (a *Asker) Give(p Place, files []*os.File) error { return writePlace(a.conn, p, files) }
 
+// Tell tells the rank, which has got its place, how another one ended. It blocks while the rank reads nothing.
+func (a *Asker) Tell(d Death) error { return writeCBOR(a.conn, kindDeath, d) }
+
 // Refuse answers with a reason and closes the connection.
 func (a *Asker) Refuse(reason string) {
 	frame.Write(a.conn, frame.Header{Kind: kindRefuse}, []byte(reason))

@@ -4,6 +4,7 @@
 //	rank -> agent   ask     who I am and what I shall be: spmd or serve
 //	agent -> rank   place   rank, size, hub addresses, certificates; the hub's listeners as descriptors
 //	                refuse  why not (this rank was taken already, other protocol version)
+//	agent -> rank   death   how another rank's process ended (to rank 0)
 //	rank -> agent   bye     I have left the job in order
 //
 // The connection stays open as long as both live: a rank whose agent is gone ends itself, and an agent learns from the
@@ -19,7 +20,7 @@ import (
 )
 
 // Version of the rank-agent protocol.
-const Version = 1
+const Version = 2 // 2: deaths
 
 // Role is what a rank says it is.
 type Role uint8
@@ -57,6 +58,18 @@ type Place struct {
 	Hub       []Address // where the hub is, best first; empty on rank 0
 	Client    *Identity // to prove this node's ranks to the hub over TCP; nil on one host
 	Server    *Identity // to prove the hub to the ranks: rank 0 only, nil on one host
+}
+
+// Death is how a rank's process ended. Its agent knows, and rank 0 is told: the hub only sees a link end.
+type Death struct {
+	Rank        int
+	Incarnation uint32
+	Reason      string // in words; for a rank whose node is lost all that is known
+	Exit        int    // exit status; -1 where there is none
+	Signal      int    // that killed it, 0: none did
+	OOM         bool   // the kernel killed it for want of memory
+	Stderr      []byte // last lines it wrote there
+	Final       bool   // no further incarnation will come
 }
 
 // Address is a hub address: Network is "unix" (peer uid is the proof) or "tcp" (mutual TLS).

@@ -3,6 +3,7 @@ package place
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -108,6 +109,33 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+func TestDeaths(t *testing.T) {
+	l := socket(t, 0, 2)
+	want := []Death{{Rank: 1, Reason: "killed", Exit: -1, Signal: 9, OOM: true, Stderr: []byte("oops\n")}, {Rank: 1, Incarnation: 1, Final: true}}
+	early := make(chan struct{})
+	answer(t, l, func(a *Asker) {
+		a.Give(Place{Size: 2}, nil)
+		a.Tell(want[0])
+		<-early
+		a.Tell(want[1])
+	})
+	link, err := Take(context.Background(), SPMD)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan Death, 2)
+	link.Died(func(d Death) { got <- d })
+	for i, want := range want {
+		if d := <-got; !reflect.DeepEqual(d, want) {
+			t.Errorf("got %+v, want %+v", d, want)
+		}
+		if i == 0 {
+			close(early)
+		}
+	}
+	link.Close()
+}
+
 func TestAgentGone(t *testing.T) {
 	l := socket(t, 0, 1)
 	bye := answer(t, l, func(a *Asker) {
@@ -136,7 +164,7 @@ func TestOtherVersionIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	h, text, err := frame.NewReader(c, &limits).Next()
-	if err != nil || h.Kind != kindRefuse || !strings.Contains(string(text), "protocol 2, this agent speaks 1") {
+	if err != nil || h.Kind != kindRefuse || !strings.Contains(string(text), fmt.Sprintf("protocol %d, this agent speaks %d", Version+1, Version)) {
 		t.Errorf("got kind %d, %q, %v", h.Kind, text, err)
 	}
 	<-done

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"sync"
@@ -22,8 +21,13 @@ type Link struct {
 	Place     Place
 	Listeners []net.Listener // the hub's, in the order of Place.Listeners; rank 0 only
 	conn      *net.UnixConn
+	r         *frame.Reader
 	lost      chan struct{} // closed when the agent is gone
 	bye       sync.Once
+
+	mu     sync.Mutex
+	died   func(Death) // guarded by mu; nil before Died
+	deaths []Death     // guarded by mu: those that came before it
 }
 
 // Take asks this process's agent for its place. It returns ErrNoAgent where there is none, and the agent's own words
@@ -63,12 +67,13 @@ func take(conn *net.UnixConn, ask Ask) (*Link, error) {
 		return nil, fmt.Errorf("place: rank %d asks its agent: %w", ask.Rank, err)
 	}
 	fds := &fdReader{conn: conn}
-	h, payload, err := frame.NewReader(fds, &limits).Next()
+	r := frame.NewReader(fds, &limits)
+	h, payload, err := r.Next()
 	if err != nil {
 		fds.close()
 		return nil, fmt.Errorf("place: rank %d waits for its agent's answer: %w", ask.Rank, err)
 	}
-	l := &Link{conn: conn, lost: make(chan struct{})}
+	l := &Link{conn: conn, r: r, lost: make(chan struct{})}
 	switch h.Kind {
 	case kindRefuse:
 		err = fmt.Errorf("place: the agent refuses rank %d: %s", ask.Rank, payload)
@@ -102,10 +107,38 @@ func listeners(files []*os.File, networks []string) ([]net.Listener, error) {
 	return ls, nil
 }
 
-// watch waits for the agent's end: it says nothing more on this connection.
+// watch hears of deaths until the agent's end.
 func (l *Link) watch() {
-	io.Copy(io.Discard, l.conn)
-	close(l.lost)
+	defer close(l.lost)
+	for {
+		h, payload, err := l.r.Next()
+		if err != nil {
+			return
+		}
+		var d Death
+		if h.Kind != kindDeath || cbor.Unmarshal(payload, &d) != nil {
+			l.conn.Close() // it breaks the protocol
+			return
+		}
+		l.mu.Lock()
+		if l.died != nil {
+			l.died(d)
+		} else {
+			l.deaths = append(l.deaths, d)
+		}
+		l.mu.Unlock()
+	}
+}
+
+// Died has f called, which must not block, with each death that rank 0 is told of, one after the other.
+func (l *Link) Died(f func(Death)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.died = f
+	for _, d := range l.deaths {
+		f(d)
+	}
+	l.deaths = nil
 }
 
 // Lost is closed when the agent is gone, or after Close.

@@ -16,6 +16,7 @@ const (
 	kindPlace  frame.Kind = 2 // agent -> rank: CBOR Place; the descriptors travel with its first byte
 	kindRefuse frame.Kind = 3 // agent -> rank: text
 	kindBye    frame.Kind = 4 // rank -> agent: empty
+	kindDeath  frame.Kind = 5 // agent -> rank: CBOR Death
 )
 
 var limits = frame.Limits{
@@ -23,6 +24,7 @@ var limits = frame.Limits{
 	kindPlace:  8 << 20, // 65,536 ranks take about 1 MiB
 	kindRefuse: 4 << 10,
 	kindBye:    frame.NoPayload,
+	kindDeath:  16 << 10,
 }
 
 // maxListeners bounds the descriptors that travel with a place.

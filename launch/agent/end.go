@@ -32,7 +32,7 @@ func (e *ender) end(grace time.Duration) {
 	}
 	e.mu.Unlock()
 	if first {
-		for _, r := range e.a.ranks {
+		for _, r := range e.a.all() {
 			if r.alive() {
 				r.killed.Store(true)
 			}

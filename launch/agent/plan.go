@@ -22,6 +22,12 @@ func (a *agent) plan(s *Start) (*plan, error) {
 	if p.path, err = a.program(s.Program, p); err != nil {
 		return nil, err
 	}
+	if s.Program.Stage == 0 {
+		p.file, _ = a.open(p)
+	}
+	if p.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
+		return nil, err
+	}
 	p.argv = append([]string{cmp.Or(s.Program.Name, p.path)}, s.Args...)
 	if p.socket, err = a.seats(s); err != nil {
 		return nil, err

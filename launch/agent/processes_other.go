@@ -13,7 +13,7 @@ const maxRSSUnit = 1
 
 // signalAll signals the process group of every rank: elsewhere than on Linux nothing tells the agent of others.
 func (a *agent) signalAll(s syscall.Signal) {
-	for _, r := range a.ranks {
+	for _, r := range a.all() {
 		if pid := int(r.pid.Load()); pid != 0 {
 			syscall.Kill(-pid, s)
 		}
@@ -21,7 +21,7 @@ func (a *agent) signalAll(s syscall.Signal) {
 }
 
 func (a *agent) left() bool {
-	for _, r := range a.ranks {
+	for _, r := range a.all() {
 		if pid := int(r.pid.Load()); pid != 0 && syscall.Kill(-pid, 0) == nil {
 			return true
 		}

@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -10,12 +12,13 @@ import (
 	"github.com/pprun/pprun/comm/frame"
 )
 
-// rank is one process of the job on this node.
+// rank is one process of the job on this node, and its rank's only one while it runs.
 type rank struct {
 	Rank
-	feed     *feed // nil: standard input is not forwarded
-	out, err *stream
-	seat     seat
+	incarnation uint32
+	feed        *feed // nil: standard input is not forwarded
+	out, err    *stream
+	seat        seat
 
 	pid    atomic.Int64 // 0: not yet started
 	begun  time.Time
@@ -23,14 +26,29 @@ type rank struct {
 	end    ending        // read after ended
 	wall   time.Duration // read after ended
 	killed atomic.Bool   // the agent had been told to end it
+	told   chan struct{} // closed when its start has been told: its end is told after that
 }
 
 func newRank(r Rank, a *agent) *rank {
-	n := &rank{Rank: r, ended: make(chan struct{})}
+	n := &rank{Rank: r, ended: make(chan struct{}), told: a.started}
 	if r.Stdin == StdinForward {
 		n.feed = newFeed(r.Rank, a.conn)
 	}
 	return n
+}
+
+// rank returns the process of a rank, nil if it does not run here.
+func (a *agent) rank(n int) *rank {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ranks[n]
+}
+
+// all returns the processes of all ranks.
+func (a *agent) all() []*rank {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Collect(maps.Values(a.ranks))
 }
 
 // alive says whether the process runs.
@@ -49,7 +67,7 @@ func (r *rank) alive() bool {
 // run starts the process of r; it is called on a spawner's thread.
 func (a *agent) run(r *rank, p *plan) error {
 	var ours, theirs [3]int
-	stdin := p.null
+	stdin := int(p.null.Fd())
 	defer func() {
 		for _, fd := range theirs {
 			closePipe(fd)
@@ -123,11 +141,14 @@ func (a *agent) watch(r *rank, ours [3]int) {
 		if r.feed != nil {
 			r.feed.end()
 		}
+		if r.serves() && r.end.status != 0 && !a.ender.begun() {
+			a.clear(r) // before it is missed: the hub may still believe in what it left
+		}
 		r.out.finish()
 		r.err.finish()
 		streams.Wait()
 		joined, left := r.seat.leave()
-		<-a.started
+		<-r.told
 		a.send(frame.Header{Kind: KindExit}, a.exit(r, joined, left))
 	})
 }
@@ -146,7 +167,7 @@ func pipeFile(fd int) *os.File {
 func (a *agent) exit(r *rank, joined, left bool) Exit {
 	s := r.end.status
 	x := Exit{
-		Rank: r.Rank.Rank, PID: int(r.pid.Load()), Code: s.ExitStatus(), Killed: r.killed.Load(), Joined: joined, Left: left,
+		Rank: r.Rank.Rank, PID: int(r.pid.Load()), Incarnation: r.incarnation, Code: s.ExitStatus(), Killed: r.killed.Load(), Joined: joined, Left: left,
 		Wall: r.wall, User: time.Duration(r.end.usage.Utime.Nano()), System: time.Duration(r.end.usage.Stime.Nano()),
 		MaxRSS: int64(r.end.usage.Maxrss) * maxRSSUnit, Stderr: r.err.tail,
 	}

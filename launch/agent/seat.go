@@ -33,6 +33,22 @@ func (s *seat) take(k *place.Asker) error {
 	return nil
 }
 
+// serves says whether the process that has it only serves tasks.
+func (s *seat) serves() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asker != nil && s.asker.Ask.Role == place.Serve
+}
+
+// close ends the connection of the process that has it, if any.
+func (s *seat) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asker != nil {
+		s.asker.Close()
+	}
+}
+
 // leave returns whether the rank, whose process has ended, had taken its seat, and had said bye. Its connection ends with it, unless a process
 // that it left behind holds it.
 func (s *seat) leave() (joined, left bool) {
@@ -56,7 +72,7 @@ func (a *agent) seats(s *Start) (path string, err error) {
 		return "", err
 	}
 	path = filepath.Join(dir, "agent")
-	if a.ranks[0] != nil {
+	if a.rank(0) != nil {
 		if err := a.hub.open(filepath.Join(dir, "hub")); err != nil {
 			return "", err
 		}
@@ -93,12 +109,8 @@ func (a *agent) unseat() {
 	if a.seating.listener != nil {
 		a.seating.listener.Close()
 	}
-	for _, r := range a.ranks {
-		r.seat.mu.Lock()
-		if r.seat.asker != nil {
-			r.seat.asker.Close()
-		}
-		r.seat.mu.Unlock()
+	for _, r := range a.all() {
+		r.seat.close()
 	}
 	a.seating.work.Wait()
 	a.hub.close()
@@ -113,7 +125,7 @@ func (a *agent) seat(c *net.UnixConn, s *Start) {
 		}
 		return
 	}
-	r := a.ranks[k.Ask.Rank]
+	r := a.rank(k.Ask.Rank)
 	if r == nil {
 		k.Refuse(fmt.Sprintf("rank %d does not run on %s", k.Ask.Rank, a.host))
 		return
@@ -125,11 +137,12 @@ func (a *agent) seat(c *net.UnixConn, s *Start) {
 	a.conn.Send(frame.Header{Kind: KindRole, Src: uint32(k.Ask.Rank), ID: uint64(k.Ask.Role)}, nil)
 	p, files := a.place(r, s)
 	err = k.Give(p, files)
-	if k.Ask.Rank == 0 {
-		a.hub.close() // rank 0 has it now, and a hub without rank 0 must refuse, not queue
-	}
 	if err != nil {
 		a.note("agent on %s: place of rank %d: %v", a.host, k.Ask.Rank, err)
+	}
+	if k.Ask.Rank == 0 {
+		a.hub.close() // rank 0 has it now, and a hub without rank 0 must refuse, not queue
+		defer a.deaths.tell(k)()
 	}
 	r.seat.gone <- k.Wait()
 }
@@ -139,7 +152,7 @@ func (a *agent) place(r *rank, s *Start) (place.Place, []*os.File) {
 	p := place.Place{
 		Job: a.hello.Job, Rank: r.Rank.Rank, Size: s.Size, LocalRank: r.LocalRank,
 		Node: a.hello.Node, Nodes: s.Nodes, NodeOf: s.NodeOf, Slots: s.Slots,
-		Client: identity(s, s.ClientCert, a.key),
+		Client: identity(s, s.ClientCert, a.key), Incarnation: r.incarnation,
 	}
 	if r.Rank.Rank == 0 {
 		p.Server = identity(s, s.HubCert, a.hub.key)

@@ -54,7 +54,11 @@ type agent struct {
 
 	leaving bool          // the launcher has said bye
 	started chan struct{} // closed when Started or a Failure has been sent
-	ranks   map[int]*rank // filled when a start comes, read-only from then on
+	planned *plan         // what ranks are started with, nil if that failed; read after started
+	deaths  *deaths
+
+	mu    sync.Mutex
+	ranks map[int]*rank // in their present incarnations; guarded by mu, but for whether it is nil: no start has come
 }
 
 // Serve is the agent: it answers the launcher at the other end of rwc, which it closes in the end. It returns nil after a
@@ -65,7 +69,7 @@ type agent struct {
 func Serve(ctx context.Context, rwc io.ReadWriteCloser, cfg Config) error {
 	a := &agent{
 		cfg: cfg, conn: NewConn(rwc), stages: map[uint64]*staging{},
-		credit: newWindow(OutputWindow), started: make(chan struct{}),
+		credit: newWindow(OutputWindow), started: make(chan struct{}), deaths: newDeaths(),
 	}
 	a.life, a.die = context.WithCancel(context.Background())
 	a.reaper = newReaper()
@@ -212,6 +216,10 @@ func (a *agent) handle(h frame.Header, payload []byte) error {
 		return a.credit.add(h.ID)
 	case KindSignal:
 		a.signalAll(syscall.Signal(h.ID))
+	case KindRespawn:
+		return a.respawn(int(h.Dst), uint32(h.ID))
+	case KindDeath:
+		return a.deaths.add(payload)
 	case KindSuspend:
 		a.suspended.Store(true)
 		a.signalAll(syscall.SIGSTOP)

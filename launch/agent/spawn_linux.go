@@ -2,6 +2,7 @@ package agent
 
 import (
 	"os"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +27,9 @@ const selfPath = "/proc/self/exe"
 
 // openSelf opens the running executable, even if its file has been replaced.
 func openSelf() (*os.File, error) { return os.Open(selfPath) }
+
+// descriptorPath is a path at which a child of this process finds an open file, whatever has become of its name.
+func descriptorPath(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) }
 
 // bootID tells two names of one machine from two machines: the kernel's boot, and the network namespace, because
 // containers share a kernel and are nodes of their own.

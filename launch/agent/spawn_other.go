@@ -29,6 +29,8 @@ var selfPath, _ = os.Executable()
 
 func openSelf() (*os.File, error) { return os.Open(selfPath) }
 
+func descriptorPath(f *os.File) string { return f.Name() } // nothing can be executed by a descriptor
+
 func bootID() string {
 	id, _ := unix.Sysctl("kern.bootsessionuuid")
 	return id

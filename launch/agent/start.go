@@ -17,7 +17,8 @@ type plan struct {
 	argv    []string
 	dir     string
 	env     []string // common to all
-	null    int      // /dev/null
+	file    *os.File // the program where it is not staged; nil: it cannot be read
+	null    *os.File // /dev/null
 	inherit int      // Config.Stdin
 	socket  string   // PPRUN_AGENT
 	hello   *Hello
@@ -42,7 +43,9 @@ func (a *agent) start(payload []byte) error {
 		}
 		ranks[r.Rank] = newRank(r, a)
 	}
+	a.mu.Lock()
 	a.ranks = ranks
+	a.mu.Unlock()
 	a.work.Go(func() {
 		defer close(a.started)
 		pids, err := a.launch(&s)
@@ -79,12 +82,7 @@ func (a *agent) launch(s *Start) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer null.Close()
-	p.null = int(null.Fd())
+	a.planned = p
 	if a.cfg.Stdin != nil {
 		p.inherit = int(a.cfg.Stdin.Fd())
 	}
@@ -102,7 +100,7 @@ func (a *agent) launch(s *Start) ([]int, error) {
 	}
 	pids := make([]int, len(s.Ranks))
 	for i, r := range s.Ranks {
-		pids[i] = int(a.ranks[r.Rank].pid.Load())
+		pids[i] = int(a.rank(r.Rank).pid.Load())
 	}
 	a.guard.watch(pids)
 	return pids, nil
@@ -113,7 +111,7 @@ func (a *agent) startAll(p *plan) error {
 	defer a.reaper.starting()()
 	ranks := make([]*rank, len(p.start.Ranks))
 	for i, r := range p.start.Ranks {
-		ranks[i] = a.ranks[r.Rank]
+		ranks[i] = a.rank(r.Rank)
 	}
 	errs := make([]error, len(ranks))
 	var next, started, failed atomic.Int64

@@ -41,7 +41,10 @@ func newFeed(rank int, conn *Conn) *feed {
 
 // input takes a frame of standard input.
 func (a *agent) input(rank int, b []byte) error {
-	r := a.ranks[rank]
+	r := a.rank(rank)
+	if r != nil && r.incarnation > 0 { // it was meant for the one before
+		return nil
+	}
 	if r == nil || r.feed == nil {
 		return fmt.Errorf("input for rank %d, which takes none", rank)
 	}

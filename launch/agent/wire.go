@@ -7,7 +7,7 @@ import (
 )
 
 // Version of the launcher-agent protocol.
-const Version = 1
+const Version = 2 // 2: respawn, death
 
 // The launcher-agent protocol: frames of comm/frame over any byte stream (socketpair, ssh session, TLS), structured
 // payloads in CBOR. Both ends may send ahead: frames are handled in order, so a launcher that needs no answer does not wait.
@@ -30,7 +30,10 @@ const Version = 1
 //	output credit                      ->
 //	signal, suspend, resume, kill      ->
 //	                                   <-   role       plain, spmd, serve: as soon as a rank says so
-//	                                   <-   exit       one for each rank, after the last byte of its output
+//	                                   <-   exit       one for each process, after the last byte of its output
+//	respawn    rank, incarnation       ->                (a serve rank that is lost)
+//	                                   <-   respawned  pid, or why not
+//	death      how a rank ended        ->                (agent of rank 0, which tells it)
 //	beat                              <->   beat       every Beat, whatever else flows
 //	bye        after the last exit     ->
 //	                                   <-   done       nothing of the job is left on the node
@@ -68,6 +71,9 @@ const (
 	KindBye          frame.Kind = 26
 	KindDone         frame.Kind = 27
 	KindUnwritable   frame.Kind = 28 // ID: errno of writing to the launcher's standard output (Start.Direct)
+	KindRespawn      frame.Kind = 29 // Dst: rank. ID: incarnation. Its last process has ended, as exit told
+	KindRespawned    frame.Kind = 30 // CBOR Respawned
+	KindDeath        frame.Kind = 31 // CBOR place.Death
 )
 
 // Windows of the two flow-controlled directions, in bytes.
@@ -94,6 +100,7 @@ var limits = frame.Limits{
 	KindSignal: frame.NoPayload, KindSuspend: frame.NoPayload, KindResume: frame.NoPayload, KindKill: frame.NoPayload,
 	KindRole: frame.NoPayload, KindExit: 64 << 10, KindFailure: 64 << 10, KindNote: 4 << 10,
 	KindBeat: frame.NoPayload, KindBye: frame.NoPayload, KindDone: frame.NoPayload, KindUnwritable: frame.NoPayload,
+	KindRespawn: frame.NoPayload, KindRespawned: 64 << 10, KindDeath: 16 << 10,
 }
 
 // Hello opens the conversation.
@@ -199,9 +206,17 @@ const (
 // Started names the process of each rank, in the order of Start.Ranks.
 type Started struct{ PIDs []int }
 
-// Exit is the end of one rank.
+// Respawned answers a respawn: the rank runs again, or cannot, and there will be no exit.
+type Respawned struct {
+	Rank    int
+	PID     int    // 0: it could not be started
+	Failure string // why
+}
+
+// Exit is the end of one process of a rank.
 type Exit struct {
 	Rank, PID    int
+	Incarnation  uint32
 	Code         int  // exit status, -1 when a signal ended it
 	Signal       int  // 0: it exited
 	Core, OOM    bool // OOM: the kernel's out-of-memory killer did it
