@@ -22,20 +22,24 @@ import (
 // farms are programs in which something goes wrong that goes wrong in Parallel Python, too, and worse there. Each is run
 // as a job of three processes. What rank 0 returns is the result: an error fails the test.
 var farms = []farm{
-	{"an error is a value, a panic comes with its stack, the rank lives", failures, "", "", 0},
-	{"function literals, bound methods and wrapped library functions are as good as any", literals, "", "", 0},
-	{"the output of tasks comes whole and once", chatter, chatterOutput, "", 0},
-	{"tasks run on all ranks from the start", meeting, "", "", 0},
-	{"what cannot be registered or submitted is refused there and then", refusals, "", "", 0},
-	{"an error that rank 0 returns is the end of the job, and is said once", unhandled, "",
-		`rank 0: comm: farm_open on rank \d \(\S+\): open /no/such/file: no such file or directory\n` +
-			`pprun: rank 0 on \S+ \(pid \d+\): exit status 1(: job aborted, \d other ranks? ended)?\n`, 1},
+	{name: "an error is a value, a panic comes with its stack, the rank lives", run: failures},
+	{name: "function literals, bound methods and wrapped library functions are as good as any", run: literals},
+	{name: "the output of tasks comes whole and once", run: chatter, stdout: chatterOutput},
+	{name: "tasks run on all ranks from the start", run: meeting},
+	{name: "what cannot be registered or submitted is refused there and then", run: refusals},
+	{name: "an error that rank 0 returns is the end of the job, and is said once", run: unhandled, status: 1,
+		stderr: `rank 0: comm: farm_open on rank \d \(\S+\): open /no/such/file: no such file or directory\n` +
+			`pprun: rank 0 on \S+ \(pid \d+\): exit status 1(: job aborted, \d other ranks? ended)?\n`},
+	{name: "a job in which no rank would run a task is refused", run: unhandled, opts: []comm.InitOption{comm.Slots(0)}, status: 1,
+		stderr: `pprun: rank 0: comm: no rank has a slot: nobody would run a task\n` +
+			`pprun: rank 0 on \S+ \(pid \d+\): exit status 1(: job aborted, \d other ranks? ended)?\n`},
 }
 
 // A farm is a program and what it has to print.
 type farm struct {
 	name           string
 	run            func(ctx context.Context, c *comm.Comm) error
+	opts           []comm.InitOption
 	stdout, stderr string // regular expressions for all of it, but for the order of lines
 	status         int
 }
@@ -68,7 +72,7 @@ func TestWhereParallelPythonFails(t *testing.T) {
 func beFarm(name string) {
 	for _, f := range farms {
 		if f.name == name {
-			comm.Main(f.run)
+			comm.Main(f.run, f.opts...)
 		}
 	}
 	fmt.Fprintf(os.Stderr, "no farm %q\n", name)
