@@ -27,6 +27,7 @@ var farms = []farm{
 	{name: "the output of tasks comes whole and once", run: chatter, stdout: chatterOutput},
 	{name: "tasks run on all ranks from the start", run: meeting},
 	{name: "what cannot be registered or submitted is refused there and then", run: refusals},
+	{name: "no port is open, since a job on one machine needs no network", run: ports, under: []string{"unshare", "--net", "--map-root-user"}},
 	{name: "an error that rank 0 returns is the end of the job, and is said once", run: unhandled, status: 1,
 		stderr: `rank 0: comm: farm_open on rank \d \(\S+\): open /no/such/file: no such file or directory\n` +
 			`pprun: rank 0 on \S+ \(pid \d+\): exit status 1(: job aborted, \d other ranks? ended)?\n`},
@@ -40,7 +41,8 @@ type farm struct {
 	name           string
 	run            func(ctx context.Context, c *comm.Comm) error
 	opts           []comm.InitOption
-	stdout, stderr string // regular expressions for all of it, but for the order of lines
+	under          []string // command that runs pprun
+	stdout, stderr string   // regular expressions for all of it, but for the order of lines
 	status         int
 }
 
@@ -51,7 +53,11 @@ func TestWhereParallelPythonFails(t *testing.T) {
 	}
 	for _, f := range farms {
 		t.Run(f.name, func(t *testing.T) {
-			cmd := exec.Command(exe, "-q", "-n", "3", exe, "farm", f.name, t.TempDir())
+			if len(f.under) > 0 && exec.Command(f.under[0], append(f.under[1:], "true")...).Run() != nil {
+				t.Skipf("needs a system that allows %s", strings.Join(f.under, " "))
+			}
+			argv := append(slices.Clone(f.under), exe, "-q", "-n", "3", exe, "farm", f.name, t.TempDir())
+			cmd := exec.Command(argv[0], argv[1:]...)
 			cmd.Env = append(os.Environ(), "PPRUN_TEST_MAIN=1", "GORACE=atexit_sleep_ms=0")
 			var stdout, stderr bytes.Buffer
 			cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -223,4 +229,21 @@ func panicOf(f func()) (text string) {
 func unhandled(ctx context.Context, c *comm.Comm) error {
 	_, err := farmOpen.Call(ctx, "/no/such/file")
 	return err
+}
+
+// ports runs in a network namespace of the job's own: every socket in it is the job's.
+func ports(ctx context.Context, c *comm.Comm) error {
+	if _, err := farmIndex.OnAll(ctx, 0); err != nil { // all are in
+		return err
+	}
+	for _, table := range []string{"tcp", "tcp6", "udp", "udp6"} {
+		b, err := os.ReadFile("/proc/self/net/" + table)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if sockets := strings.Count(string(b), "\n"); sockets > 1 { // the first line is a heading
+			return fmt.Errorf("%s sockets:\n%s", table, b)
+		}
+	}
+	return nil
 }
