@@ -13,6 +13,7 @@ import (
 func (j *job) end() (int, error) {
 	j.endRanks()
 	j.dismiss()
+	j.tellLosses()
 	return j.report()
 }
 
@@ -140,7 +141,7 @@ func (j *job) report() (int, error) {
 	j.out.close()
 	switch v := j.verdict; {
 	case v == nil:
-		return 0, nil
+		return j.status, nil
 	case v.text == "":
 		return v.status, nil
 	default:

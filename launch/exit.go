@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/pprun/pprun/comm/place"
 	"github.com/pprun/pprun/launch/agent"
 	"github.com/pprun/pprun/ssh"
 	"golang.org/x/sys/unix"
@@ -23,15 +24,40 @@ func (j *job) exited(n *node, e agent.Exit) {
 	j.running--
 	j.out.finish(n, e.Rank)
 	j.stdin.leave(e.Rank, e.StdinRead)
+	if e.Rank == 0 && e.Joined {
+		defer j.hubEnded()
+	}
 	deserted := e.Joined && !e.Left
-	if e.Code == 0 && e.Signal == 0 && !deserted || e.Killed {
+	if e.Code == 0 && e.Signal == 0 && !deserted || e.Killed || j.verdict != nil {
 		return
 	}
-	text := fmt.Sprintf("rank %d on %s (pid %d): %s", e.Rank, n.host.Host, e.PID, ending(e))
-	if j.running > 0 {
-		text += fmt.Sprintf(": job aborted, %s ended", count(j.running, "other rank"))
+	again := j.replaceable(e.Rank) && !j.over && int(j.lives[e.Rank].incarnation) < j.Respawn
+	j.announce(place.Death{
+		Rank: e.Rank, Incarnation: e.Incarnation, Reason: ending(e), Exit: e.Code, Signal: e.Signal, OOM: e.OOM, Stderr: e.Stderr, Final: !again,
+	})
+	l := loss{rank: e.Rank, host: n.host.Host, pid: e.PID, how: ending(e)}
+	switch {
+	case j.replaceable(e.Rank):
+		j.replace(n, l, e, again)
+	case j.OnFail == OnFailWait || j.OnFail == OnFailContinue:
+		l.how += advice(e)
+		j.goOn(exitStatus(e), l)
+	default:
+		text := l.String() + advice(e)
+		if j.running > 0 {
+			text += fmt.Sprintf(": job aborted, %s ended", count(j.running, "other rank"))
+		}
+		j.condemn(&verdict{status: exitStatus(e), text: text})
 	}
-	j.condemn(&verdict{status: exitStatus(e), text: text})
+}
+
+// hubEnded is for when rank 0 has ended: those that served it get time to leave.
+func (j *job) hubEnded() {
+	j.over = true
+	j.respawns, j.respawnAt = nil, nil
+	if j.verdict == nil && j.OnFail != OnFailAbort && !slices.ContainsFunc(j.ranksAlive(), func(r int) bool { return !j.serves(r) }) {
+		j.leaveAt = time.After(j.Grace)
+	}
 }
 
 // exitStatus is what a shell would make of the end of a rank.
@@ -45,7 +71,7 @@ func exitStatus(e agent.Exit) int {
 // ending says in words how a rank ended.
 func ending(e agent.Exit) string {
 	if e.Signal == 0 && e.Code == 0 {
-		return "exit status 0 before it had left the job: call comm's Close, or return from Main's function"
+		return "exit status 0 before it had left the job"
 	}
 	if e.Signal == 0 {
 		return fmt.Sprintf("exit status %d", e.Code)
@@ -58,6 +84,14 @@ func ending(e agent.Exit) string {
 		text += ", out of memory"
 	}
 	return text + ")"
+}
+
+// advice says what to do about it.
+func advice(e agent.Exit) string {
+	if e.Signal == 0 && e.Code == 0 {
+		return ": call comm's Close, or return from Main's function"
+	}
+	return ""
 }
 
 func signalName(s syscall.Signal) string {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -53,6 +54,15 @@ type job struct {
 	interrupted int // orders to end that came from outside
 	suspended   bool
 	verdict     *verdict
+
+	lives  []life // by rank
+	losses losses
+	over   bool // rank 0, the hub, has ended: ranks that serve have nothing more to do
+	status int  // of the first failure that did not end the job
+
+	respawns  []respawn        // to be ordered, soonest first
+	respawnAt <-chan time.Time // the first is due
+	leaveAt   <-chan time.Time // ranks that serve have had time to leave
 }
 
 // verdict is why a job ends before its time.
@@ -122,6 +132,7 @@ func (j *job) condemn(v *verdict) {
 		return
 	}
 	j.verdict = v
+	j.respawns, j.respawnAt = nil, nil
 	if !j.starting {
 		return
 	}
@@ -177,6 +188,12 @@ func (j *job) step(limit <-chan time.Time) bool {
 		j.condemn(&verdict{status: StatusTimeout, text: fmt.Sprintf("timed out after %v: %s", j.Timeout, j.state())})
 	case <-j.killAt:
 		j.kill(0)
+	case <-j.respawnAt:
+		j.orderRespawns()
+	case <-j.losses.at:
+		j.tellLosses()
+	case <-j.leaveAt:
+		j.kill(j.Grace)
 	case <-j.canceled:
 		j.canceled = nil
 		j.condemn(&verdict{status: StatusFailed, text: context.Cause(j.ctx).Error()})
@@ -217,8 +234,14 @@ func (j *job) take(e event) {
 		n.pids = v.PIDs
 	case credit:
 		j.stdin.credit(v)
+	case role:
+		if v.rank < len(j.lives) && slices.Contains(n.ranks, v.rank) {
+			j.lives[v.rank].role = v.role
+		}
 	case agent.Exit:
 		j.exited(n, v)
+	case agent.Respawned:
+		j.respawned(n, v)
 	case agent.Failure:
 		j.failed(n, v)
 	case unwritable:
@@ -287,13 +310,7 @@ func (j *job) lose(n *node, l lost) {
 		j.noteFailure()
 		return
 	}
-	text := fmt.Sprintf("lost %s: %s", n.host.Host, why)
-	if ranks := n.alive(); len(ranks) > 0 {
-		text += ": " + rankNames(ranks) + " ran there"
-	}
-	j.running -= len(n.running)
-	clear(n.running)
-	j.condemn(&verdict{status: StatusFailed, text: text + ": job aborted"})
+	j.loseRanks(n, fmt.Sprintf("lost %s: %s", n.host.Host, why))
 }
 
 // prepared is what prepare made.

@@ -27,6 +27,9 @@ type Config struct {
 	Label   Label  // what stands before each line of output
 	Output  string // pattern of the files that take the ranks' output, with %r rank, %h host; empty: Stdout and Stderr
 
+	OnFail  OnFail // what a rank's failure means for the others
+	Respawn int    // how often a lost rank that serves tasks is started again; 0: 3 times, NoRespawn: never
+
 	Timeout      time.Duration // for the whole job; 0: none
 	StartTimeout time.Duration // without any progress before the ranks run; 0: 60 s
 	Grace        time.Duration // between TERM and KILL; 0: 5 s
@@ -45,6 +48,23 @@ const (
 	StdinAll  = -1 // each rank gets a copy
 	StdinNone = -2
 )
+
+// OnFail is what becomes of a job when one of its ranks fails: it exits with a status other than 0, is killed, leaves
+// the others without a word, or its node is lost.
+//
+// A rank that only serves tasks (comm.Main, above rank 0) is replaceable, any other is not: one that never joined, one
+// that called comm.Init, and rank 0. The failure of one that is not decides the status, the first if there are several.
+type OnFail uint8
+
+const (
+	OnFailRole     OnFail = iota // ends the job, unless the rank is replaceable: its tasks are redone, it is started again
+	OnFailAbort                  // ends the job, whatever the rank
+	OnFailWait                   // the others run to their end; nothing is started again, and the loss of any rank counts
+	OnFailContinue               // the others run to their end; a replaceable rank is started again
+)
+
+// NoRespawn is the value of Config.Respawn for never.
+const NoRespawn = -1
 
 // Label is what stands before each line of output.
 type Label uint8
@@ -65,8 +85,8 @@ const (
 	StatusSignal        = 128 // plus the signal's number
 )
 
-// Run runs a job to its end and returns its exit status: 0 when every rank exited with 0, else that of the first rank
-// that failed by itself, or one of the Status values. The error, where there is something to say, explains the status
+// Run runs a job to its end and returns its exit status: 0 when every rank exited with 0, but for those that could be
+// replaced (see OnFail), else that of the first rank that failed by itself, or one of the Status values. The error, where there is something to say, explains the status
 // in one or more lines. Run handles the signals of the process while it runs, and uses its terminal.
 func Run(ctx context.Context, c Config) (status int, err error) {
 	j := newJob(ctx, c)
@@ -80,6 +100,12 @@ func Run(ctx context.Context, c Config) (status int, err error) {
 func (c *Config) fill() {
 	if c.StartTimeout == 0 {
 		c.StartTimeout = time.Minute
+	}
+	switch {
+	case c.Respawn < 0 || c.OnFail == OnFailAbort || c.OnFail == OnFailWait:
+		c.Respawn = 0
+	case c.Respawn == 0:
+		c.Respawn = 3
 	}
 	if c.Grace == 0 {
 		c.Grace = 5 * time.Second

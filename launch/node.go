@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pprun/pprun/comm/frame"
+	"github.com/pprun/pprun/comm/place"
 	"github.com/pprun/pprun/hostfile"
 	"github.com/pprun/pprun/launch/agent"
 )
@@ -169,7 +170,7 @@ func (n *node) read(out *output, events chan<- event) {
 		case agent.KindStdout, agent.KindStderr:
 			out.take(n, h, payload)
 			continue
-		case agent.KindBeat, agent.KindRole:
+		case agent.KindBeat:
 			continue
 		}
 		v, err := decode(h, payload)
@@ -198,6 +199,10 @@ type (
 		rank  int
 		bytes int
 	}
+	role struct {
+		rank int
+		role place.Role
+	}
 	note       string
 	warning    string              // of the ssh launcher
 	unreadable struct{ err error } // a file to be copied
@@ -222,6 +227,10 @@ func decode(h frame.Header, payload []byte) (any, error) {
 		return agent.Decode[agent.Started](payload)
 	case agent.KindStdinCredit:
 		return credit{int(h.Src), int(h.ID)}, nil
+	case agent.KindRole:
+		return role{int(h.Src), place.Role(h.ID)}, nil
+	case agent.KindRespawned:
+		return agent.Decode[agent.Respawned](payload)
 	case agent.KindExit:
 		return agent.Decode[agent.Exit](payload)
 	case agent.KindFailure:

@@ -23,7 +23,7 @@ func (j *job) place() bool {
 	if warning != "" {
 		j.warn("%s", warning)
 	}
-	j.placement, j.running = p, p.Size()
+	j.placement, j.running, j.lives = p, p.Size(), make([]life, p.Size())
 	for rank, n := range p.NodeOf {
 		j.nodes[n].ranks = append(j.nodes[n].ranks, rank)
 		j.nodes[n].running[rank] = true

@@ -66,6 +66,8 @@ func (o *options) flags() *pflag.FlagSet {
 	f.Var(choice[launch.Label]{&c.Label, []string{"none", "rank", "host"}}, "label", "")
 	f.VarPF(choice[launch.Label]{&c.Label, []string{"none", "rank", "host"}}, "label-rank", "l", "").NoOptDefVal = "rank"
 	f.StringVarP(&c.Output, "output", "o", "", "")
+	f.Var(choice[launch.OnFail]{&c.OnFail, []string{"", "abort", "wait", "continue"}}, "on-fail", "")
+	f.Var(number{&c.Respawn, 0}, "respawn", "")
 	f.Var(duration{&c.Timeout}, "timeout", "")
 	f.Var(duration{&c.StartTimeout}, "start-timeout", "")
 	f.Var(duration{&c.Grace}, "grace", "")
@@ -93,8 +95,13 @@ func (o *options) check(f *pflag.FlagSet) error {
 		return errors.New("--ssh: want a command that takes a host and a command")
 	case c.SSHCommand != "" && (c.SSHConfig != "" || c.AcceptNew):
 		return errors.New("--ssh: -F and --accept-new are for pprun's own ssh: give the command options of its own")
+	case c.Respawn > 0 && (c.OnFail == launch.OnFailAbort || c.OnFail == launch.OnFailWait):
+		return errors.New("--respawn and --on-fail abort or wait: with these nothing is started again: leave out --respawn")
 	case c.Verbose && c.Quiet:
 		return errors.New("-v and -q: give one of them")
+	}
+	if f.Changed("respawn") && c.Respawn == 0 {
+		c.Respawn = launch.NoRespawn
 	}
 	if c.Dir != "" {
 		dir, err := filepath.Abs(c.Dir)
@@ -243,7 +250,8 @@ func (v bin) Set(s string) error {
 }
 
 // choice is one of a few words: the word itself, or its place among them.
-type choice[T string | launch.Order | launch.Label] struct {
+// An empty word is the default, which has no name.
+type choice[T string | launch.Order | launch.Label | launch.OnFail] struct {
 	v     *T
 	words []string
 }
@@ -252,7 +260,7 @@ func (v choice[T]) String() string { return "" }
 func (v choice[T]) Type() string   { return strings.Join(v.words, "|") }
 func (v choice[T]) Set(s string) error {
 	for i, w := range v.words {
-		if s != w {
+		if s != w || s == "" {
 			continue
 		}
 		switch p := any(v.v).(type) {
@@ -262,10 +270,12 @@ func (v choice[T]) Set(s string) error {
 			*p = launch.Order(i)
 		case *launch.Label:
 			*p = launch.Label(i)
+		case *launch.OnFail:
+			*p = launch.OnFail(i)
 		}
 		return nil
 	}
-	return fmt.Errorf("want %s", strings.Join(v.words, ", "))
+	return fmt.Errorf("want %s", strings.TrimPrefix(strings.Join(v.words, ", "), ", "))
 }
 
 // once is a string that may be given once.

@@ -58,6 +58,10 @@ Output
   -o, --output PATTERN   write to files instead: %r is the rank, %h the host
 
 Time and trouble
+      --on-fail WHAT     when a rank fails: abort ends the others; wait lets them end by
+                         themselves; continue does, and starts lost ranks again that serve
+                         tasks (default: abort, but continue for ranks that serve tasks)
+      --respawn N        how often a lost rank that serves tasks is started again (default 3)
       --timeout D        end the job after this time (30s, 5m): exit status 124
       --start-timeout D  give up when the start makes no progress (default 1m)
       --grace D          time between TERM and KILL (default 5s)
@@ -76,6 +80,8 @@ var elsewhere = map[string]string{
 	"oversubscribe": "more ranks than slots are allowed anyway", "allow-run-as-root": "it is not needed",
 	"map-by": "use --map", "bind-to": "pprun binds nothing", "tag-output": "use -l", "prepend-rank": "use -l",
 	"ntasks": "use -n", "nodelist": "use --host", "chdir": "use --wdir", "wd": "use --wdir", "npernode": "use --ppn",
+	"kill-on-bad-exit": "it is what happens anyway", "no-kill": "use --on-fail continue", "enable-recovery": "use --on-fail continue",
+	"max-restarts": "use --respawn", "restarts": "use --respawn",
 	"hosts-file": "use --hosts", "env-file": "use -x", "genv": "use -x", "preload-binary": "programs are copied anyway",
 }
 

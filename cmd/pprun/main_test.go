@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "farm" {
 		beFarm(os.Args[2])
 	}
-	testscript.Main(m, map[string]func(){"pprun": main, "deserter": desert})
+	testscript.Main(m, map[string]func(){"pprun": main, "deserter": desert, "server": serve})
 }
 
 // desert is a rank that takes its place in the job and ends without leaving it.
@@ -36,6 +36,40 @@ func desert() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// serve is a job whose ranks above 0 say that they serve tasks, and end as the first argument tells them, in a shell's
+// words; rank 0 prints how they end, and ends itself after as many deaths as the second says.
+func serve() {
+	rank, _ := strconv.Atoi(os.Getenv(place.EnvRank))
+	role := place.Serve
+	if rank == 0 {
+		role = place.SPMD
+	}
+	link, err := place.Take(context.Background(), role)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	if rank == 0 {
+		deaths, _ := strconv.Atoi(os.Args[2])
+		died := make(chan place.Death, 100)
+		link.Died(func(d place.Death) { died <- d })
+		for range deaths {
+			d := <-died
+			fmt.Printf("rank %d incarnation %d: %s, stderr %q, final %v\n", d.Rank, d.Incarnation, d.Reason, d.Stderr, d.Final)
+		}
+		link.Bye()
+		return
+	}
+	cmd := exec.Command("sh", "-c", os.Args[1])
+	cmd.Env = append(os.Environ(), fmt.Sprintf("INCARNATION=%d", link.Place.Incarnation), fmt.Sprintf("SERVER=%d", os.Getpid()))
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Run()
+	if code := cmd.ProcessState.ExitCode(); code != 99 {
+		os.Exit(code)
+	}
+	link.Bye()
 }
 
 // exits runs a command that has to end with a status: exits 7 pprun ...

@@ -3,11 +3,14 @@ package agent
 import (
 	"crypto/ed25519"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/pprun/pprun/comm/frame"
@@ -120,7 +123,7 @@ func (a *agent) unseat() {
 func (a *agent) seat(c *net.UnixConn, s *Start) {
 	k, err := place.Accept(c)
 	if err != nil {
-		if !a.ender.begun() { // a rank may be killed while it asks
+		if !a.ender.begun() && !left(err) { // a rank may be killed while it asks
 			a.note("agent on %s: %v", a.host, err)
 		}
 		return
@@ -137,7 +140,7 @@ func (a *agent) seat(c *net.UnixConn, s *Start) {
 	a.conn.Send(frame.Header{Kind: KindRole, Src: uint32(k.Ask.Rank), ID: uint64(k.Ask.Role)}, nil)
 	p, files := a.place(r, s)
 	err = k.Give(p, files)
-	if err != nil {
+	if err != nil && !left(err) {
 		a.note("agent on %s: place of rank %d: %v", a.host, k.Ask.Rank, err)
 	}
 	if k.Ask.Rank == 0 {
@@ -145,6 +148,11 @@ func (a *agent) seat(c *net.UnixConn, s *Start) {
 		defer a.deaths.tell(k)()
 	}
 	r.seat.gone <- k.Wait()
+}
+
+// left says whether a connection ended because the process at the other end did.
+func left(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // place is the place of r, with the hub's listeners where it is rank 0.

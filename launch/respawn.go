@@ -1,0 +1,177 @@
+package launch
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pprun/pprun/comm/frame"
+	"github.com/pprun/pprun/comm/place"
+	"github.com/pprun/pprun/launch/agent"
+)
+
+// life is a rank beyond a single process.
+type life struct {
+	role        place.Role // what the last process that said so is
+	incarnation uint32     // of the present process, or of the one to come
+	short       int        // processes in a row that did not live for settled
+}
+
+// A rank that dies is started again after firstDelay, and after twice the time, up to lastDelay, for each that did not
+// live for settled: a process that cannot live must not keep its node busy with dying.
+const (
+	firstDelay = 100 * time.Millisecond
+	lastDelay  = 5 * time.Second
+	settled    = 10 * time.Second
+)
+
+// respawn is a rank to be started again.
+type respawn struct {
+	node *node
+	rank int
+	at   time.Time
+}
+
+// serves says whether a rank only serves tasks.
+func (j *job) serves(rank int) bool { return rank > 0 && j.lives[rank].role == place.Serve }
+
+// replaceable says whether the others can do without a rank, or without this incarnation of it.
+func (j *job) replaceable(rank int) bool { return j.serves(rank) && j.OnFail != OnFailAbort }
+
+// replace takes in the loss of a rank whose tasks are redone.
+func (j *job) replace(n *node, l loss, e agent.Exit, again bool) {
+	if j.over {
+		return
+	}
+	life := &j.lives[e.Rank]
+	if e.Wall >= settled {
+		life.short = 0
+	}
+	switch {
+	case again:
+		life.incarnation++
+		l.again = fmt.Sprintf("(%d of %d)", life.incarnation, j.Respawn)
+		j.schedule(respawn{n, e.Rank, time.Now().Add(min(firstDelay<<min(life.short, 10), lastDelay))})
+		life.short++
+	case j.Respawn > 0:
+		l.then = fmt.Sprintf("not started again after %s", count(j.Respawn, "time"))
+	}
+	if j.OnFail == OnFailWait {
+		j.count(exitStatus(e))
+	}
+	j.tell(l)
+}
+
+// count notes the status of a failure that does not end the job.
+func (j *job) count(status int) {
+	if j.status == 0 {
+		j.status = status
+	}
+}
+
+// goOn takes in the failure of a rank that the others are to survive.
+func (j *job) goOn(status int, l loss) {
+	j.count(status)
+	if j.running > 0 {
+		l.then = "the others go on"
+	}
+	l.counts = true
+	j.tell(l)
+}
+
+// schedule puts a respawn off to its time.
+func (j *job) schedule(r respawn) {
+	i := 0
+	for i < len(j.respawns) && !j.respawns[i].at.After(r.at) {
+		i++
+	}
+	j.respawns = slices.Insert(j.respawns, i, r)
+	j.respawnAt = time.After(time.Until(j.respawns[0].at))
+}
+
+// orderRespawns orders those that are due.
+func (j *job) orderRespawns() {
+	j.respawnAt = nil
+	for len(j.respawns) > 0 {
+		r := j.respawns[0]
+		if wait := time.Until(r.at); wait > 0 {
+			j.respawnAt = time.After(wait)
+			return
+		}
+		j.respawns = j.respawns[1:]
+		r.node.running[r.rank] = true
+		j.running++
+		r.node.post(message{Header: frame.Header{
+			Kind: agent.KindRespawn, Dst: uint32(r.rank), ID: uint64(j.lives[r.rank].incarnation),
+		}})
+	}
+}
+
+// respawned takes in the answer to a respawn: one that failed is not tried again.
+func (j *job) respawned(n *node, r agent.Respawned) {
+	if r.PID != 0 || !n.running[r.Rank] {
+		return
+	}
+	delete(n.running, r.Rank)
+	j.running--
+	if j.verdict != nil || j.over {
+		return
+	}
+	how := "cannot be started again: " + r.Failure
+	j.announce(place.Death{Rank: r.Rank, Incarnation: j.lives[r.Rank].incarnation, Reason: how, Exit: -1, Final: true})
+	j.tell(loss{rank: r.Rank, host: n.host.Host, how: how})
+}
+
+// loseRanks takes in the loss of a node.
+func (j *job) loseRanks(n *node, how string) {
+	ranks := n.alive()
+	for _, r := range j.respawns {
+		if r.node == n {
+			ranks = append(ranks, r.rank)
+		}
+	}
+	slices.Sort(ranks)
+	j.respawns = slices.DeleteFunc(j.respawns, func(r respawn) bool { return r.node == n })
+	j.running -= len(n.running)
+	clear(n.running)
+	if j.verdict != nil {
+		return
+	}
+	for _, r := range ranks {
+		j.announce(place.Death{Rank: r, Incarnation: j.lives[r].incarnation, Reason: how, Exit: -1, Final: true})
+	}
+	if len(ranks) > 0 {
+		how += ": " + rankNames(ranks) + " ran there"
+	}
+	replaceable := n.pids != nil && !slices.ContainsFunc(n.ranks, func(r int) bool { return !j.replaceable(r) })
+	switch {
+	case replaceable:
+		if j.OnFail == OnFailWait {
+			j.count(StatusFailed)
+		}
+		j.say("%s: their tasks are redone elsewhere", how)
+	case (j.OnFail == OnFailWait || j.OnFail == OnFailContinue) && j.running > 0:
+		j.count(StatusFailed)
+		j.say("%s: the others go on", how)
+	default:
+		j.condemn(&verdict{status: StatusFailed, text: how + ": job aborted"})
+	}
+	if slices.Contains(ranks, 0) {
+		j.hubEnded()
+	}
+}
+
+// announce lets rank 0 know of a death, which its hub cannot tell from a broken connection.
+func (j *job) announce(d place.Death) {
+	if hub := j.nodes[j.placement.NodeOf[0]]; d.Rank != 0 && !hub.gone && !j.over {
+		hub.sendValue(agent.KindDeath, 0, d)
+	}
+}
+
+// ranksAlive are the ranks of all nodes that have not ended.
+func (j *job) ranksAlive() (all []int) {
+	for _, n := range j.nodes {
+		all = append(all, n.alive()...)
+	}
+	return all
+}
