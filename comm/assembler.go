@@ -2,6 +2,7 @@ package comm
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/pprun/pprun/comm/frame"
 )
@@ -25,8 +26,12 @@ func (a *assembler) add(h frame.Header, payload []byte) (whole []byte, ok bool, 
 	if !begun && !more {
 		return payload, true, nil
 	}
-	if len(part)+len(payload) > maxLen+resultHeadLen {
-		return nil, false, fmt.Errorf("a message of kind %d from rank %d is longer than %d bytes", h.Kind, h.Src, maxLen)
+	longest := inlineLen + taskHeadLen + math.MaxUint16 // head, options
+	if h.Kind == kindMessage {
+		longest = maxLen
+	}
+	if len(part)+len(payload) > longest {
+		return nil, false, fmt.Errorf("a message of kind %d from rank %d is longer than %d bytes", h.Kind, h.Src, longest)
 	}
 	part = append(part, payload...)
 	if more {

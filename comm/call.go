@@ -3,6 +3,7 @@ package comm
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync/atomic"
 
 	"github.com/pprun/pprun/comm/frame"
@@ -23,11 +24,13 @@ type call struct {
 
 	size   uint32 // of its argument
 	nested bool   // submitted by a running task
+	large  bool   // it has to do with blobs
+	flags  byte   // of the task
 	small  [smallLen]byte
 }
 
 // smallLen is how many bytes of a task, or of a result, need no memory of their own. With it a Future takes 128 bytes.
-const smallLen = 19
+const smallLen = 17
 
 // Bits of call.state. An id may be used again only when the hub has got both the task and the word that it is canceled:
 // whoever sets the second bit sends that word.
@@ -121,18 +124,11 @@ func (k *call) forget() {
 // submit sends a task off. payload has room for the task's head in front, then the options and the argument; it belongs
 // to the call from here on.
 func (c *Comm) submit(ctx context.Context, k *call, payload []byte, options int, dst uint32) {
-	if len(payload) > maxLen {
-		k.fail(fmt.Errorf("comm: submit %s: the argument has %d bytes, at most %d", k.fn.name, len(payload)-taskHeadLen, maxLen-taskHeadLen))
-		return
-	}
-	var flags byte
-	if taskOf(ctx) != nil {
-		flags, k.nested = flagNested, true
-	}
-	putTaskHead(payload, taskHead{fn: k.fn.index, flags: flags, options: uint16(options)})
-	k.size = uint32(len(payload))
-	alone, err := c.enter(ctx, k)
+	alone, payload, err := c.launch(ctx, k, payload, options)
 	if err != nil {
+		if k.large {
+			c.blobs.done(k)
+		}
 		k.fail(fmt.Errorf("comm: submit %s: %w", k.fn.name, err))
 		return
 	}
@@ -145,6 +141,22 @@ func (c *Comm) submit(ctx context.Context, k *call, payload []byte, options int,
 	} else {
 		c.up.nudge()
 	}
+}
+
+// launch makes what the hub gets of a call and puts it into the table. alone: it is the only one there.
+func (c *Comm) launch(ctx context.Context, k *call, payload []byte, options int) (alone bool, _ []byte, err error) {
+	k.size = uint32(min(len(payload), math.MaxUint32))
+	if len(payload)-taskHeadLen-options > inlineLen {
+		if payload, err = c.blobs.keepArgument(k, payload, taskHeadLen+options); err != nil {
+			return false, nil, err
+		}
+	}
+	if taskOf(ctx) != nil {
+		k.flags, k.nested = k.flags|flagNested, true
+	}
+	putTaskHead(payload, taskHead{fn: k.fn.index, flags: k.flags, options: uint16(options)})
+	alone, err = c.enter(ctx, k)
+	return alone, payload, err
 }
 
 // enter puts a call into the table, once there is room. alone: it is the only one.
@@ -201,6 +213,9 @@ func (c *Comm) leave(k *call) {
 // discount takes a call out of the books. c.mu is held.
 func (c *Comm) discount(k *call) {
 	c.bytes -= int(k.size)
+	if k.large {
+		c.blobs.done(k)
+	}
 	c.parts.drop(kindResult, uint32(k.rank), uint32(c.rank), k.id)
 	if s := k.scope; s != nil {
 		s.leave()
@@ -233,6 +248,16 @@ func (c *Comm) finish(h frame.Header, payload []byte) error {
 		c.mu.Unlock()
 		return fmt.Errorf("a result of %d bytes", len(payload))
 	}
+	body := payload[resultHeadLen:]
+	if h.Flags&flagTaken != 0 {
+		if body, ok = c.blobs.collected(k, int(h.Src)); !ok {
+			c.leave(k)
+			c.makeRoom()
+			c.mu.Unlock()
+			k.fail(fmt.Errorf("comm: %s: rank %d has withdrawn its result", k.fn.name, h.Src))
+			return nil
+		}
+	}
 	k.head = [resultHeadLen]byte(payload)
 	c.leave(k)
 	c.makeRoom()
@@ -240,7 +265,7 @@ func (c *Comm) finish(h frame.Header, payload []byte) error {
 	node.tasks++
 	node.ran += parseResultHead(payload).ran
 	c.mu.Unlock()
-	if body := payload[resultHeadLen:]; len(payload) > lentLen {
+	if len(body) > lentLen-resultHeadLen {
 		k.body = body
 	} else {
 		k.body = append(k.small[:0], body...)

@@ -18,6 +18,8 @@ type codec struct {
 	schema string
 	append func(b []byte, p unsafe.Pointer) ([]byte, error) // appends the value at p, which it does not keep
 	decode func(b []byte, p unsafe.Pointer) error           // sets the value at p, which shares nothing with b
+	adopt  func(b []byte, p unsafe.Pointer) error           // decode, but b must not change while the value is in use
+	view   func(p unsafe.Pointer) []byte                    // what append would append, where that lies at p; nil if nowhere
 }
 
 // newCodec compiles the codec of a type; the error names the field that cannot be encoded.
@@ -29,6 +31,9 @@ func newCodec(t reflect.Type) (*codec, error) {
 	c := &codec{typ: t, schema: schema}
 	if !c.compileRaw() {
 		c.compileCBOR()
+	}
+	if c.adopt == nil {
+		c.adopt = c.decode
 	}
 	return c, nil
 }

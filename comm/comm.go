@@ -43,6 +43,8 @@ type Comm struct {
 
 	server  server
 	mail    mailbox
+	blobs   blobs
+	memo    memo
 	then    callbacks
 	bells   sync.Pool       // of *bell; not shared, since channels stay in their synctest bubble
 	left    atomic.Bool     // the agent link is no longer needed
@@ -78,6 +80,8 @@ func newComm(p place.Place, role place.Role, s settings, fns []*function) *Comm 
 	}
 	c.server.init(c)
 	c.mail.init(c, s.maxUnread)
+	c.memo.init(c)
+	c.blobs.init(c, sharedDir(&p))
 	return c
 }
 
@@ -124,8 +128,22 @@ func (c *Comm) receive(h frame.Header, payload []byte) error {
 			return err
 		}
 		return c.server.enqueue(h, whole)
+	case kindOffer:
+		return c.offered(h, payload)
 	case kindCancel:
 		c.server.cancel(h.ID)
+		c.blobs.withdraw(h.ID)
+	case kindFetch:
+		return c.blobs.serve(h, payload)
+	case kindPiece, kindMissing:
+		return c.blobs.arrive(h, payload)
+	case kindRelease:
+		c.blobs.release(h.ID)
+	case kindForget:
+		if len(payload) != digestLen {
+			return fmt.Errorf("a digest of %d bytes", len(payload))
+		}
+		c.blobs.forget(digest(payload))
 	case kindMessage:
 		whole, ok, err := c.assemble(h, payload)
 		c.mail.arrived(int(h.Src), messageCost+len(payload))
@@ -185,6 +203,8 @@ func (c *Comm) fail(err error) {
 		k.fail(err)
 	}
 	c.mail.fail(err)
+	c.blobs.fail(err)
+	c.memo.fail(err)
 	c.server.cancelAll()
 }
 
@@ -209,6 +229,8 @@ func (c *Comm) close(whole bool) error {
 	c.server.cancelAll()
 	if whole {
 		c.server.close()
+		c.memo.work.Wait()
+		c.blobs.work.Wait()
 		c.then.wait()
 	}
 	c.cleanup(err)

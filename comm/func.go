@@ -26,7 +26,7 @@ func (f *Func[A, R]) submit(ctx context.Context, a *A, options []byte, dst uint3
 func submitTo[R any](ctx context.Context, c *Comm, fn *function, arg unsafe.Pointer, options []byte, dst uint32) *Future[R] {
 	k := new(Future[R])
 	k.comm, k.fn = c, fn
-	payload, err := fn.arg.append(append(k.small[:taskHeadLen], options...), arg)
+	payload, err := c.appendArgument(&k.call, append(k.small[:taskHeadLen], options...), arg)
 	if err != nil {
 		k.fail(fmt.Errorf("comm: submit %s: encode the argument: %w", fn.name, err))
 		return k

@@ -62,6 +62,8 @@ func (h *hub) receive(m *member, f frame.Header, payload []byte) error {
 		return h.submit(m, f, payload)
 	case kindResult:
 		return h.result(m, f, payload)
+	case kindOffer:
+		return h.offer(m, f, payload)
 	case kindCancel:
 		h.cancel(m, f.ID)
 	case kindYield, kindResume:
@@ -77,7 +79,13 @@ func (h *hub) receive(m *member, f frame.Header, payload []byte) error {
 }
 
 // relayed says whether frames of a kind pass the hub as they are, without its lock.
-func relayed(k frame.Kind) bool { return k == kindMessage || k == kindAck }
+func relayed(k frame.Kind) bool {
+	switch k {
+	case kindMessage, kindAck, kindFetch, kindPiece, kindMissing, kindRelease, kindForget:
+		return true
+	}
+	return false
+}
 
 // relay passes a frame on from rank to rank. It returns where it went.
 func (h *hub) relay(f frame.Header, payload []byte) (port, error) {

@@ -19,6 +19,11 @@ func (c *codec) compileRaw() bool {
 	case width(kind) > 0:
 		c.compileScalar()
 	case kind == reflect.String:
+		c.view = func(p unsafe.Pointer) []byte { s := *(*string)(p); return unsafe.Slice(unsafe.StringData(s), len(s)) }
+		c.adopt = func(b []byte, p unsafe.Pointer) error {
+			*(*string)(p) = unsafe.String(unsafe.SliceData(b), len(b))
+			return nil
+		}
 		c.append = func(b []byte, p unsafe.Pointer) ([]byte, error) { return append(b, *(*string)(p)...), nil }
 		c.decode = func(b []byte, p unsafe.Pointer) error { *(*string)(p) = string(b); return nil }
 	case kind == reflect.Struct && c.typ.NumField() == 0:
@@ -126,16 +131,32 @@ func (c *codec) compileSlice() {
 	kind := c.typ.Elem().Kind()
 	wire, size := width(kind), int(c.typ.Elem().Size())
 	same := littleEndian && wire == size && kind != reflect.Bool || wire == 1
-	c.append = func(b []byte, p unsafe.Pointer) ([]byte, error) {
-		// Every slice has the layout of []byte: base, length in elements, capacity.
-		n, base := len(*(*[]byte)(p)), unsafe.Pointer(unsafe.SliceData(*(*[]byte)(p)))
-		if same {
-			return append(b, unsafe.Slice((*byte)(base), n*size)...), nil
+	// Every slice has the layout of []byte: base, length in elements, capacity.
+	if same {
+		c.view = func(p unsafe.Pointer) []byte {
+			s := *(*[]byte)(p)
+			return unsafe.Slice((*byte)(unsafe.SliceData(s)), len(s)*size)
 		}
+	}
+	c.append = func(b []byte, p unsafe.Pointer) ([]byte, error) {
+		if same {
+			return append(b, c.view(p)...), nil
+		}
+		n, base := len(*(*[]byte)(p)), unsafe.Pointer(unsafe.SliceData(*(*[]byte)(p)))
 		for i := range n {
 			b = appendScalar(b, kind, unsafe.Add(base, i*size))
 		}
 		return b, nil
+	}
+	if same && kind != reflect.Bool {
+		c.adopt = func(b []byte, p unsafe.Pointer) error {
+			if len(b) == 0 || len(b)%size != 0 || uintptr(unsafe.Pointer(&b[0]))%uintptr(c.typ.Elem().Align()) != 0 {
+				return c.decode(b, p)
+			}
+			n := len(b) / size
+			*(*[]byte)(p) = unsafe.Slice(&b[0], n)[:n:n]
+			return nil
+		}
 	}
 	if kind == reflect.Uint8 {
 		c.decode = func(b []byte, p unsafe.Pointer) error { *(*[]byte)(p) = append([]byte(nil), b...); return nil }

@@ -22,7 +22,8 @@ type function struct {
 	name, where string // where it was registered: file:line
 	index       uint32 // among all names in order: how frames name it
 	arg, res    *codec
-	run         func(ctx context.Context, arg, out []byte) ([]byte, error) // appends the encoded result to out
+	// run calls it and appends the encoded result to out. given: arg belongs to it.
+	run func(ctx context.Context, arg []byte, given bool, out []byte) ([]byte, error)
 }
 
 // Register names f, so that every rank can run it. Call it to set a package-level variable, or in an init function:
@@ -48,9 +49,13 @@ func Register[A, R any](name string, f func(ctx context.Context, a A) (R, error)
 	if fn.res, err = newCodec(reflect.TypeFor[R]()); err != nil {
 		panic(fmt.Sprintf("comm: Register(%q) at %s: result %v: %v", name, fn.where, reflect.TypeFor[R](), err))
 	}
-	fn.run = func(ctx context.Context, arg, out []byte) ([]byte, error) {
+	fn.run = func(ctx context.Context, arg []byte, given bool, out []byte) ([]byte, error) {
 		var a A
-		if err := fn.arg.decode(arg, unsafe.Pointer(&a)); err != nil {
+		decode := fn.arg.decode
+		if given {
+			decode = fn.arg.adopt
+		}
+		if err := decode(arg, unsafe.Pointer(&a)); err != nil {
 			return nil, fmt.Errorf("decode the argument: %w", err)
 		}
 		r, err := f(ctx, a)

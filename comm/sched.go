@@ -185,6 +185,24 @@ func (h *hub) result(m *member, f frame.Header, payload []byte) error {
 	return nil
 }
 
+// offer passes on the word that a result is there to be fetched.
+func (h *hub) offer(m *member, f frame.Header, payload []byte) error {
+	t, ok := m.runs.get(f.ID)
+	if !ok {
+		return fmt.Errorf("an offer of run %#x, which it does not have", f.ID)
+	}
+	to := t.src
+	f.Dst, f.ID = uint32(to.rank), t.id
+	if t.dropped { // the word of it and the offer have crossed
+		to, f = m, frame.Header{Kind: kindCancel, Src: f.Dst, Dst: uint32(m.rank), ID: t.run}
+		payload = nil
+	}
+	to.port.send(f, payload)
+	h.touch(to)
+	h.urgent.Store(true)
+	return nil
+}
+
 // cancel drops a task that has not begun, and passes the word on for one that has.
 func (h *hub) cancel(m *member, id uint64) {
 	h.parts.drop(kindSubmit, uint32(m.rank), anyRank, id)

@@ -47,7 +47,7 @@ func (s *server) enqueue(h frame.Header, payload []byte) error {
 	if len(payload) <= lentLen {
 		args = slices.Clone(args)
 	}
-	t := &running{comm: s.comm, id: h.ID, src: h.Src, fn: head.fn, attempt: head.attempt, options: options, args: args}
+	t := &running{comm: s.comm, id: h.ID, src: h.Src, fn: head.fn, flags: head.flags, attempt: head.attempt, options: options, args: args}
 	i := int(uint32(h.ID))
 	s.mu.Lock()
 	defer s.mu.Unlock()

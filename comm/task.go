@@ -17,6 +17,7 @@ type running struct {
 	id      uint64 // of the run, the hub's
 	src     uint32 // rank that submitted it
 	fn      uint32
+	flags   byte
 	attempt byte // how often it was sent to a rank before
 	options *taskOptions
 	args    []byte
@@ -121,20 +122,36 @@ func (t *running) run(out []byte, began time.Duration) (_ []byte, now time.Durat
 		t.send(append(make([]byte, resultHeadLen), encodeError(err, debug.Stack())...), end, now-began)
 	}()
 	end := statusOK
-	result, err := t.comm.fns[t.fn].run(t, t.args, out)
-	if err == nil && len(result) > maxLen {
-		err = fmt.Errorf("the result has %d bytes, at most %d", len(result)-resultHeadLen, maxLen-resultHeadLen)
+	result, err := t.call(out)
+	now = uptime()
+	if err == nil && len(result)-resultHeadLen > inlineLen {
+		returned = true
+		t.end()
+		if err = t.comm.blobs.offer(t, result[resultHeadLen:], now-began); err == nil {
+			return nil, now
+		}
 	}
 	if err != nil {
 		end, result = failure(err), append(out, encodeError(err, nil)...)
 	}
 	returned = true
-	now = uptime()
 	t.send(result, end, now-began)
 	if len(result) > lentLen {
 		return nil, now // given away
 	}
 	return result, now
+}
+
+// call gets the argument and calls the function.
+func (t *running) call(out []byte) (result []byte, err error) {
+	arg, given := t.args, false
+	t.args = nil // what the context of the task is needed for may outlive it
+	if t.flags&(flagBlob|flagShared) != 0 {
+		if arg, given, err = t.comm.blobs.argument(t, t.flags, arg); err != nil {
+			return nil, err
+		}
+	}
+	return t.comm.fns[t.fn].run(t, arg, given, out)
 }
 
 func panicError(p any) error {
@@ -144,14 +161,22 @@ func panicError(p any) error {
 	return fmt.Errorf("%v", p)
 }
 
-// send sends a result off, whose head it fills in.
-func (t *running) send(b []byte, end status, ran time.Duration) {
+// end notes that the function has returned.
+func (t *running) end() {
 	t.slot.Lock()
+	defer t.slot.Unlock()
+	if t.over {
+		return
+	}
 	t.over = true
 	if t.waits > 0 { // a goroutine that it left behind waits still
 		t.comm.server.regain()
 	}
-	t.slot.Unlock()
+}
+
+// send sends a result off, whose head it fills in.
+func (t *running) send(b []byte, end status, ran time.Duration) {
+	t.end()
 	putResultHead(b, resultHead{status: end, attempt: t.attempt, ran: ran})
 	t.comm.up.send(frame.Header{Kind: kindResult, Src: uint32(t.comm.rank), Dst: t.src, ID: t.id}, b)
 }

@@ -18,10 +18,15 @@ import (
 //	rank -> hub   submit   a task (dst: the rank to run it, or anyRank)
 //	hub  -> rank  run      a task, under the id of this run; the hub fills in the attempt
 //	rank -> hub   result   of a run, with the run's id; the hub passes it on with the task's id and the time it was queued
+//	rank -> hub   offer    a result too long to send (large.go); the hub passes it on as it does results
 //	rank -> hub   cancel   of a task; the hub drops it or passes it on with the run's id
 //	rank -> hub   yield    a run waits for other tasks and holds no slot
 //	rank -> hub   resume   it holds one again
 //	rank -> rank  message  tagged bytes (id: the tag), in order for each tag
+//	rank -> rank  fetch    of a piece of a blob (blob.go) that the other holds (id: of all pieces that are fetched)
+//	rank -> rank  piece    in answer, or missing, if it does not hold that blob
+//	rank -> rank  release  of a blob (id)
+//	rank -> rank  forget   a blob that was fetched: it was released
 //	rank -> rank  ack      that many message bytes (id) have arrived: the window opens again
 //	hub  -> rank  lost     a rank is lost: all that is pending fails
 //	rank -> hub   abort    this rank gives the job up
@@ -45,6 +50,12 @@ const (
 	kindLost    frame.Kind = 13 // CBOR LostError
 	kindAbort   frame.Kind = 14 // text
 	kindBye     frame.Kind = 15 // empty
+	kindOffer   frame.Kind = 24 // blobRef
+	kindFetch   frame.Kind = 25 // u64 id of the blob, u64 from where, u32 how much; little-endian
+	kindPiece   frame.Kind = 26 // bytes
+	kindMissing frame.Kind = 27 // empty
+	kindRelease frame.Kind = 28 // empty
+	kindForget  frame.Kind = 29 // digest
 )
 
 // protocol is the version of all this.
@@ -54,9 +65,10 @@ const protocol = 2
 const anyRank = 1<<32 - 1
 
 const (
-	lentLen  = 64 << 10 // a payload up to this length is lent to whom it is sent, a longer one is given away
-	chunkLen = 1 << 20  // the most payload that one frame carries, so that no message blocks the others
-	maxLen   = 1 << 30  // the longest argument, result or message
+	lentLen   = 64 << 10 // a payload up to this length is lent to whom it is sent, a longer one is given away
+	chunkLen  = 1 << 20  // the most payload that one frame carries, so that no message blocks the others
+	inlineLen = 8 << 20  // the longest argument or result that is sent; what is longer is fetched, which takes as long
+	maxLen    = 1 << 30  // the longest message
 )
 
 // upLimits is what the hub accepts of a rank, downLimits what a rank accepts of the hub.
@@ -66,13 +78,20 @@ var (
 		kindSubmit: chunkLen, kindResult: chunkLen, kindMessage: chunkLen, kindAbort: 64 << 10,
 		kindCancel: frame.NoPayload, kindYield: frame.NoPayload, kindResume: frame.NoPayload,
 		kindAck: frame.NoPayload, kindBye: frame.NoPayload,
+		kindOffer: blobRefLen, kindFetch: fetchLen, kindPiece: pieceLen, kindMissing: frame.NoPayload,
+		kindRelease: frame.NoPayload, kindForget: digestLen,
 	}
 	downLimits = frame.Limits{
 		kindWelcome: 4 << 20, kindRefuse: 64 << 10, kindDiffer: 4 << 20,
 		kindRun: chunkLen, kindResult: chunkLen, kindMessage: chunkLen, kindLost: 64 << 10,
 		kindCancel: frame.NoPayload, kindAck: frame.NoPayload, kindBye: frame.NoPayload,
+		kindOffer: blobRefLen, kindFetch: fetchLen, kindPiece: pieceLen, kindMissing: frame.NoPayload,
+		kindRelease: frame.NoPayload, kindForget: digestLen,
 	}
 )
+
+// flagTaken is the frame's flag of a result whose value was offered and fetched.
+const flagTaken = 1 << 1
 
 // taskHead is the head of a task: u32 function, u8 flags, u8 attempt, u16 length of the options that follow;
 // little-endian like the arguments.
@@ -88,7 +107,11 @@ const (
 	attemptAt   = 5 // index of the attempt
 )
 
-const flagNested = 1 << 0 // submitted by a running task: goes before those that are not
+const (
+	flagNested = 1 << 0 // submitted by a running task: goes before those that are not
+	flagBlob   = 1 << 1 // in place of the argument is the blobRef of one that this task alone needs
+	flagShared = 1 << 2 // or of one that others need, too
+)
 
 func putTaskHead(b []byte, h taskHead) {
 	binary.LittleEndian.PutUint32(b, h.fn)
@@ -140,4 +163,16 @@ func parseResultHead(b []byte) resultHead {
 		status: status(v), attempt: byte(v >> 8), queued: time.Duration(v>>16) * time.Microsecond,
 		ran: time.Duration(binary.LittleEndian.Uint64(b[8:])),
 	}
+}
+
+const fetchLen = 8 + 8 + 4
+
+func putFetch(b []byte, id, from uint64, n uint32) {
+	binary.LittleEndian.PutUint64(b, id)
+	binary.LittleEndian.PutUint64(b[8:], from)
+	binary.LittleEndian.PutUint32(b[16:], n)
+}
+
+func parseFetch(b []byte) (id, from uint64, n uint32) {
+	return binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint32(b[16:])
 }

@@ -182,7 +182,7 @@ func frames(b []byte, f func(frame.Header, []byte)) {
 	for len(b) >= 8 {
 		n := min(int(b[7])%40, len(b)-8)
 		h := frame.Header{
-			Kind: frame.Kind(b[0] % 20), Src: uint32(b[1] % 4), Dst: uint32(int8(b[2])), Flags: b[6] & frame.More,
+			Kind: frame.Kind(b[0] % 32), Src: uint32(b[1] % 4), Dst: uint32(int8(b[2])), Flags: b[6] & frame.More,
 			ID: uint64(b[3]) | uint64(b[4])<<32 | uint64(b[5])<<16,
 		}
 		f(h, b[8:8+n])
@@ -246,6 +246,7 @@ func FuzzRank(f *testing.F) {
 		}
 		frames(b, func(f frame.Header, payload []byte) { c.receive(f, payload) })
 		c.fail(ErrClosed)
+		c.blobs.work.Wait()
 	})
 }
 

@@ -52,6 +52,7 @@ type Place struct {
 	Nodes       []string // host of each node, as the user spelt it
 	NodeOf      []int    // index into Nodes of each rank, len == Size
 	Slots       []int    // tasks that each rank runs at once, len == Size
+	Dir         string   // where the ranks of this node may leave each other files, removed with the job; "" if nowhere
 	Incarnation uint32   // 0 for a rank started with the job, +1 for each respawn
 
 	Listeners []string  // networks ("unix", "tcp") of the descriptors passed along: rank 0 only

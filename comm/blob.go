@@ -1,0 +1,198 @@
+package comm
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+
+	"github.com/pprun/pprun/comm/frame"
+)
+
+// Large data stays where it is until somebody needs it: the rank that has it holds it as a blob, a blobRef travels in its
+// place, and whoever needs it fetches it from there in pieces, through the hub, a few at a time. So the hub never has more
+// of it than the pieces under way. Four things are blobs: values given to Share, arguments that come again and again,
+// and arguments and results longer than inlineLen.
+
+// A digest names data by its content.
+type digest [digestLen]byte
+
+const digestLen = sha256.Size
+
+func (d digest) String() string { return fmt.Sprintf("%x", d[:6]) }
+
+// A blobRef names a blob and says where it is.
+type blobRef struct {
+	digest digest
+	size   int
+	owner  int    // the rank that holds it
+	id     uint64 // among the blobs of owner
+}
+
+// On the wire it is the digest, u64 size, u64 id, u32 owner, little-endian like the arguments.
+const blobRefLen = digestLen + 8 + 8 + 4
+
+func (r blobRef) append(b []byte) []byte {
+	b = append(b, r.digest[:]...)
+	b = binary.LittleEndian.AppendUint64(b, uint64(r.size))
+	b = binary.LittleEndian.AppendUint64(b, r.id)
+	return binary.LittleEndian.AppendUint32(b, uint32(r.owner))
+}
+
+func parseBlobRef(b []byte) (r blobRef, err error) {
+	if len(b) != blobRefLen {
+		return r, fmt.Errorf("the name of a blob has %d bytes, want %d", len(b), blobRefLen)
+	}
+	copy(r.digest[:], b)
+	b = b[digestLen:]
+	size, owner := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint32(b[16:])
+	if size > math.MaxInt || owner > math.MaxInt32 {
+		return blobRef{}, fmt.Errorf("a blob of %d bytes in rank %d", size, owner)
+	}
+	r.size, r.id, r.owner = int(size), binary.LittleEndian.Uint64(b[8:]), int(owner)
+	return r, nil
+}
+
+// blobs are the blobs of a rank: those that it holds, and those that it fetches.
+type blobs struct {
+	comm *Comm
+	dir  string // where the ranks of this node share what they fetch; "" if this is the only one
+	work sync.WaitGroup
+
+	mu      sync.Mutex // guards the fields below; nothing is sent and no other lock taken while it is held
+	held    table[*blob]
+	fetches table[*fetch]
+	large   map[*call]*largeCall
+	offers  map[uint64]uint64 // results that are not fetched yet, by the id of their run
+	repeats repeats
+	lost    map[int]error // ranks that are lost
+	err     error         // why nothing can be fetched any more
+}
+
+// A blob is held for others. It does not change.
+type blob struct {
+	ref     blobRef
+	bytes   []byte
+	gone    func()       // called, in a goroutine, when it is released; nil if others may have kept it
+	readers map[int]bool // nodes that have fetched of it
+}
+
+func (s *blobs) init(c *Comm, dir string) {
+	s.comm, s.dir = c, dir
+	s.large = make(map[*call]*largeCall)
+	s.offers = make(map[uint64]uint64)
+	s.lost = make(map[int]error)
+}
+
+// hold takes bytes, which must not change any more.
+func (s *blobs) hold(b []byte, gone func()) (*blob, error) {
+	x := &blob{bytes: b, gone: gone, readers: make(map[int]bool)}
+	x.ref = blobRef{digest: sha256.Sum256(b), size: len(b), owner: s.comm.rank}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return nil, s.err
+	}
+	x.ref.id = s.held.add(x)
+	return x, nil
+}
+
+// release lets go of a blob. One that others may have kept is forgotten everywhere.
+func (s *blobs) release(id uint64) {
+	s.mu.Lock()
+	x, ok := s.held.get(id)
+	if !ok || s.err != nil {
+		s.mu.Unlock()
+		return
+	}
+	s.held.remove(id)
+	if x.gone != nil {
+		s.work.Go(x.gone)
+	}
+	s.mu.Unlock()
+	if x.gone == nil {
+		s.forgetEverywhere(x)
+	}
+}
+
+// forgetEverywhere tells the nodes that have fetched of a blob to forget it, this rank first.
+func (s *blobs) forgetEverywhere(x *blob) {
+	c := s.comm
+	s.forget(x.ref.digest)
+	for rank, node := range c.node {
+		if x.readers[node] && rank != c.rank {
+			c.up.send(frame.Header{Kind: kindForget, Src: uint32(c.rank), Dst: uint32(rank)}, x.ref.digest[:])
+		}
+	}
+	c.up.nudge()
+}
+
+// serve answers a rank that asks for a piece of a blob.
+func (s *blobs) serve(h frame.Header, payload []byte) error {
+	if len(payload) != fetchLen {
+		return fmt.Errorf("a fetch of %d bytes", len(payload))
+	}
+	id, from, n := parseFetch(payload)
+	c := s.comm
+	reply := frame.Header{Kind: kindMissing, Src: uint32(c.rank), Dst: h.Src, ID: h.ID}
+	var piece []byte
+	s.mu.Lock()
+	x, ok := s.held.get(id)
+	if ok && n <= pieceLen && from <= uint64(len(x.bytes)) && uint64(n) <= uint64(len(x.bytes))-from {
+		x.readers[c.node[h.Src]] = true
+		reply.Kind, piece = kindPiece, x.bytes[from:from+uint64(n):from+uint64(n)]
+	}
+	s.mu.Unlock()
+	c.up.send(reply, piece)
+	c.up.nudge()
+	return nil
+}
+
+// local returns the bytes of a blob that this rank holds.
+func (s *blobs) local(id uint64) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return nil, s.err
+	}
+	x, ok := s.held.get(id)
+	if !ok {
+		return nil, ErrReleased
+	}
+	return x.bytes, nil
+}
+
+// ErrReleased is the error of Ref.Get where the value was released, or the rank that shared it has been started again.
+var ErrReleased = errors.New("comm: the shared value was released")
+
+// lose ends what is fetched from a rank that is lost.
+func (s *blobs) lose(rank int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lost[rank] = err
+	for f := range s.fetches.all {
+		if f.owner == rank {
+			f.fail(err)
+		}
+	}
+}
+
+// fail ends all fetches and lets all blobs go.
+func (s *blobs) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return
+	}
+	s.err = err
+	for f := range s.fetches.all {
+		f.fail(err)
+	}
+	if s.repeats.trim != nil {
+		s.repeats.trim.Stop()
+	}
+	s.held, s.repeats = table[*blob]{}, repeats{}
+	clear(s.offers)
+}

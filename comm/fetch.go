@@ -1,0 +1,148 @@
+package comm
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"github.com/pprun/pprun/comm/frame"
+)
+
+const (
+	pieceLen   = chunkLen // bytes that are asked for at once
+	fetchAhead = 8        // pieces of a fetch under way
+)
+
+// A fetch is a blob on its way to this rank. Pieces come in the order in which they were asked for.
+type fetch struct {
+	owner  int
+	pieces chan []byte // has room for all that are under way
+	failed chan struct{}
+	err    error // set before failed is closed
+}
+
+// fail ends a fetch. The blobs' mu is held.
+func (f *fetch) fail(err error) {
+	if f.err == nil {
+		f.err = err
+		close(f.failed)
+	}
+}
+
+// arrive takes a piece, lent or given, or the word that there is none. What nobody waits for any more is dropped.
+func (s *blobs) arrive(h frame.Header, piece []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f, ok := s.fetches.get(h.ID)
+	switch {
+	case !ok || f.owner != int(h.Src):
+		return nil
+	case h.Kind == kindMissing:
+		f.fail(ErrReleased)
+		return nil
+	}
+	if len(piece) <= lentLen {
+		piece = append([]byte(nil), piece...)
+	}
+	select {
+	case f.pieces <- piece:
+		return nil
+	default:
+		return fmt.Errorf("a piece that rank %d was not asked for", h.Src)
+	}
+}
+
+var errDigest = errors.New("the data was changed on its way")
+
+// fetch gets the bytes of a blob from the rank that holds it. They belong to the caller, unless that is this rank.
+func (s *blobs) fetch(ctx context.Context, ref blobRef) ([]byte, error) {
+	c := s.comm
+	if ref.owner >= c.Size() {
+		return nil, fmt.Errorf("rank %d of %d cannot have it", ref.owner, c.Size())
+	}
+	if ref.owner == c.rank {
+		return s.local(ref.id)
+	}
+	b, err := s.transfer(ctx, ref)
+	if errors.Is(err, errDigest) {
+		b, err = s.transfer(ctx, ref)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("fetch %d bytes from rank %d (%s): %w", ref.size, ref.owner, c.nodeName(ref.owner), err)
+	}
+	return b, nil
+}
+
+// transfer fetches once.
+func (s *blobs) transfer(ctx context.Context, ref blobRef) ([]byte, error) {
+	f := &fetch{owner: ref.owner, pieces: make(chan []byte, fetchAhead), failed: make(chan struct{})}
+	id, err := s.begin(f)
+	if err != nil {
+		return nil, err
+	}
+	defer s.end(id)
+	sum := sha256.New()
+	var b []byte
+	for asked := 0; len(b) < ref.size; {
+		for asked < ref.size && asked-len(b) < fetchAhead*pieceLen {
+			n := min(pieceLen, ref.size-asked)
+			s.ask(id, ref, asked, n)
+			asked += n
+		}
+		s.comm.up.flush()
+		select {
+		case piece := <-f.pieces:
+			if len(piece) != min(pieceLen, ref.size-len(b)) {
+				return nil, errDigest
+			}
+			sum.Write(piece)
+			b = appendPiece(b, piece, ref.size)
+		case <-f.failed:
+			return nil, f.err
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	if digest(sum.Sum(nil)) != ref.digest {
+		return nil, errDigest
+	}
+	return b, nil
+}
+
+// appendPiece appends to b, which will have size bytes. It makes room for all of them at once where they are not more
+// than 64 times what has come, the decoder's budget, so that who only claims a size makes nobody pay for it.
+func appendPiece(b, piece []byte, size int) []byte {
+	if need := len(b) + len(piece); need > cap(b) {
+		grown := make([]byte, len(b), max(need, min(size, 4*pieceLen+64*len(b))))
+		copy(grown, b)
+		b = grown
+	}
+	return append(b, piece...)
+}
+
+func (s *blobs) ask(id uint64, ref blobRef, from, n int) {
+	var b [fetchLen]byte
+	putFetch(b[:], ref.id, uint64(from), uint32(n))
+	c := s.comm
+	c.up.send(frame.Header{Kind: kindFetch, Src: uint32(c.rank), Dst: uint32(ref.owner), ID: id}, b[:])
+}
+
+// begin lists a fetch, end forgets it.
+func (s *blobs) begin(f *fetch) (id uint64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return 0, s.err
+	}
+	if err := s.lost[f.owner]; err != nil {
+		return 0, err
+	}
+	return s.fetches.add(f), nil
+}
+
+func (s *blobs) end(id uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fetches.remove(id)
+}
