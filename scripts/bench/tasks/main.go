@@ -10,7 +10,9 @@
 //
 //	go run ./cmd/pprun -n 3 ./scripts/bench/tasks
 //
-// measures pprun alone, and with -n 4 also what a task has to wait while other ranks run tasks of 10 ms.
+// measures pprun alone, and with -n 4 also what a task has to wait while other ranks run tasks of 10 ms. The argument long
+// has it run ten million tasks to show the memory of the hub, queue a million, and tell how busy tasks of 10 ms keep the
+// slots.
 package main
 
 import (
@@ -46,6 +48,8 @@ func main() {
 	switch role := flag.Arg(0); role {
 	case "ours":
 		serveTasks(answerTasks)
+	case "long":
+		serveTasks(long)
 	case "net/rpc":
 		err = netRPC()
 	case "ping-pong":
