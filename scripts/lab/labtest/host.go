@@ -66,6 +66,15 @@ func (h Host) DropIP(d Direction) { h.lab.t.Helper(); h.lab.do("drop", h.name, s
 // Undrop undoes Drop and DropIP.
 func (h Host) Undrop() { h.lab.t.Helper(); h.lab.do("undrop", h.name) }
 
+// Part makes two hosts lose all IP packets to each other on their first network. Unpart undoes it.
+func (h Host) Part(other string) { h.lab.t.Helper(); h.lab.do("part", h.name, other) }
+
+// Unpart undoes Part.
+func (h Host) Unpart(other string) { h.lab.t.Helper(); h.lab.do("unpart", h.name, other) }
+
+// Plug gives the host a second cable, eth2, to a second network of all that have one. It lasts until the host goes down.
+func (h Host) Plug() { h.lab.t.Helper(); h.lab.do("plug", h.name) }
+
 // Loss loses a percentage of frames at random, each way. 0 undoes it.
 func (h Host) Loss(percent int) { h.lab.t.Helper(); h.lab.do("loss", h.name, strconv.Itoa(percent)) }
 
