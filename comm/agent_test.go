@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/url"
@@ -28,11 +29,14 @@ type agent struct {
 	socket *net.UnixListener
 	places []place.Place
 	files  []*os.File // the hub's listeners
+	relay  string     // path of that for relays; empty: there is none
 
-	asked chan *place.Asker // who has got a place
-	ended chan ending
-	open  sync.Once // at the first start, until when places may be changed
-	serve sync.WaitGroup
+	askedRelay chan int // the rank, before it is given
+	relayed    chan string
+	asked      chan *place.Asker // who has got a place
+	ended      chan ending
+	open       sync.Once // at the first start, until when places may be changed
+	serve      sync.WaitGroup
 }
 
 // An ending is how a rank left.
@@ -49,7 +53,8 @@ func newAgent(t testing.TB, size int, network string) *agent {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	a := &agent{t: t, asked: make(chan *place.Asker, size+1), ended: make(chan ending, size+1)}
+	a := &agent{t: t, asked: make(chan *place.Asker, size+1), ended: make(chan ending, size+1),
+		askedRelay: make(chan int, size+1), relayed: make(chan string, size+1)}
 	if a.socket, err = place.Listen(filepath.Join(dir, "agent")); err != nil {
 		t.Fatal(err)
 	}
@@ -95,11 +100,13 @@ func newAgent(t testing.TB, size int, network string) *agent {
 	t.Cleanup(func() {
 		a.socket.Close()
 		hub.Close()
-		file.Close()
 		for len(a.asked) > 0 {
 			(<-a.asked).Close()
 		}
 		a.serve.Wait()
+		for _, file := range a.files {
+			file.Close()
+		}
 	})
 	return a
 }
@@ -114,6 +121,11 @@ func (a *agent) accept() {
 		if err != nil {
 			continue
 		}
+		if asker.Ask.Relay {
+			a.askedRelay <- asker.Ask.Rank
+			a.serve.Go(func() { a.carry(asker) })
+			continue
+		}
 		p := a.places[asker.Ask.Rank]
 		var files []*os.File
 		if len(p.Listeners) > 0 {
@@ -123,8 +135,50 @@ func (a *agent) accept() {
 			a.t.Errorf("give rank %d its place: %v", p.Rank, err)
 		}
 		a.asked <- asker
-		a.serve.Go(func() { a.ended <- ending{p.Rank, asker.Ask.Role, asker.Wait()} })
+		a.serve.Go(func() { a.ended <- ending{p.Rank, asker.Ask.Role, asker.Wait(func(why string) { a.relayed <- why })} })
 	}
+}
+
+// addRelay gives the hub a listener for relays, and the others a relay in place of its addresses and after some.
+func (a *agent) addRelay(addresses ...string) {
+	a.relay = filepath.Join(filepath.Dir(a.socket.Addr().String()), "relay")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: a.relay, Net: "unix"})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	file, err := l.File()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	a.t.Cleanup(func() { l.Close() })
+	a.files = append(a.files, file)
+	a.places[0].Listeners = append(a.places[0].Listeners, "relay")
+	for i := range a.places[1:] {
+		p := &a.places[1+i]
+		p.Hub = nil
+		for _, addr := range addresses {
+			p.Hub = append(p.Hub, place.Address{Network: "tcp", Addr: addr})
+		}
+		p.Hub = append(p.Hub, place.Address{Network: "relay"})
+	}
+}
+
+// carry is a relay.
+func (a *agent) carry(asker *place.Asker) {
+	hub, err := net.Dial("unix", a.relay)
+	if err != nil {
+		asker.Refuse(err.Error())
+		return
+	}
+	rank, err := asker.Relay()
+	if err != nil {
+		a.t.Error(err)
+	}
+	var back sync.WaitGroup
+	back.Go(func() { io.Copy(rank, hub); rank.Close() })
+	io.Copy(hub, rank)
+	hub.Close()
+	back.Wait()
 }
 
 // environ is what a rank finds in its environment.

@@ -20,12 +20,15 @@ func (r *refusal) Error() string { return "the hub refuses this rank: " + r.text
 
 // dial reaches the hub and returns once it has said welcome. A link that breaks before is tried again: the hub turns
 // ranks away for a moment when too many come at once.
-func (c *Comm) dial(ctx context.Context, p *place.Place) (*link, error) {
+func (c *Comm) dial(ctx context.Context, agent *place.Link) (*link, error) {
+	p := &agent.Place
 	if len(p.Hub) == 0 {
 		return nil, errors.New("comm: the agent names no address of the hub")
 	}
+	began := time.Now()
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		l, err := c.dialOnce(ctx, p)
+		// Who turns a rank away is there: its relay can wait, though not for ever, since it may be a stranger.
+		l, err := c.dialOnce(ctx, agent, began.Add(min(time.Since(began), 2*relayAfter)+relayAfter))
 		if err == nil {
 			return l, nil
 		}
@@ -44,13 +47,16 @@ func (c *Comm) dial(ctx context.Context, p *place.Place) (*link, error) {
 	}
 }
 
-func (c *Comm) dialOnce(ctx context.Context, p *place.Place) (*link, error) {
-	conn, err := connectAny(ctx, p)
+func (c *Comm) dialOnce(ctx context.Context, agent *place.Link, late time.Time) (*link, error) {
+	conn, why, err := reach(ctx, agent, late)
 	if err != nil {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	l, err := c.enroll(conn, p.Incarnation)
+	if why != "" {
+		agent.Relayed(why)
+	}
+	l, err := c.enroll(conn, agent.Place.Incarnation)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
@@ -59,86 +65,6 @@ func (c *Comm) dialOnce(ctx context.Context, p *place.Place) (*link, error) {
 		return nil, err
 	}
 	return l, nil
-}
-
-// connectAny connects to the first of the hub's addresses to answer. Each gets a head start over the next.
-func connectAny(ctx context.Context, p *place.Place) (net.Conn, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	type answer struct {
-		conn net.Conn
-		err  error
-	}
-	answers := make(chan answer)
-	for i, a := range p.Hub {
-		go func() {
-			var err error
-			select {
-			case <-time.After(time.Duration(i) * 200 * time.Millisecond):
-			case <-ctx.Done():
-				err = ctx.Err()
-			}
-			var conn net.Conn
-			if err == nil {
-				if conn, err = connect(ctx, a, p); err != nil {
-					err = fmt.Errorf("%s %s: %w", a.Network, a.Addr, err)
-				}
-			}
-			answers <- answer{conn, err}
-		}()
-	}
-	var first net.Conn
-	var errs []error
-	for range p.Hub {
-		switch a := <-answers; {
-		case a.err != nil:
-			errs = append(errs, a.err)
-		case first == nil:
-			first = a.conn
-			cancel()
-		default:
-			a.conn.Close()
-		}
-	}
-	if first != nil {
-		return first, nil
-	}
-	return nil, errors.Join(errs...)
-}
-
-// connect connects to one address and proves who is who. Over TLS the hub's verdict on this end comes with its first
-// frame only.
-func connect(ctx context.Context, a place.Address, p *place.Place) (net.Conn, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, a.Network, a.Addr)
-	if err != nil {
-		return nil, err
-	}
-	keepAlive(conn)
-	if a.Network == "unix" {
-		uid, err := place.PeerUID(conn.(*net.UnixConn))
-		if err == nil && uid != selfUID {
-			err = &refusal{fmt.Sprintf("its socket belongs to uid %d, this process to %d", uid, selfUID)}
-		}
-		if err != nil {
-			conn.Close()
-			return nil, err
-		}
-		return poll(conn, neighbours(p)), nil
-	}
-	if p.Client == nil {
-		conn.Close()
-		return nil, &refusal{"this rank has no certificate for a hub on the network"}
-	}
-	secure, err := clientTLS(poll(conn, neighbours(p)), p.Client, p.Job)
-	if err == nil {
-		err = secure.HandshakeContext(ctx)
-	}
-	if err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return secure, nil
 }
 
 // enroll says hello and waits for welcome.
@@ -195,9 +121,12 @@ func (c *Comm) differ(conn net.Conn, payload []byte, mine []signature) error {
 }
 
 // temporary says whether trying again may help.
-func temporary(err error) bool {
+func temporary(err error) bool { return hungUp(err) || errors.Is(err, syscall.EAGAIN) }
+
+// hungUp says whether the other end has ended the connection, without a word why.
+func hungUp(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
-		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.EAGAIN)
+		errors.Is(err, syscall.EPIPE)
 }
 
 // neighbours counts the ranks of the job on this rank's machine.

@@ -98,7 +98,7 @@ func (d *door) admit(conn net.Conn, encrypted bool) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	p := pending{conn: conn, source: "unix"}
-	if encrypted {
+	if encrypted { // the source of all relays is empty
 		p.source, _, _ = net.SplitHostPort(conn.RemoteAddr().String())
 		if len(d.pending) >= maxPending && !d.evict(p.source) {
 			return false
@@ -135,14 +135,22 @@ func (d *door) settled(conn net.Conn) {
 func (d *door) meet(conn net.Conn, encrypted bool) {
 	defer d.settled(conn)
 	conn.SetDeadline(time.Now().Add(greetWithin))
-	if err := d.authenticate(conn, encrypted); err != nil {
-		hangUp(conn)
-		from := conn.RemoteAddr().String()
-		if !encrypted {
-			from = "a process of this machine" // a Unix socket's peer has no name
-		}
-		d.report(from, err)
+	err := d.authenticate(conn, encrypted)
+	if err == nil {
+		return
 	}
+	hangUp(conn)
+	if hungUp(err) { // a rank that has found a shorter way
+		return
+	}
+	from := conn.RemoteAddr().String()
+	switch _, local := conn.(*net.UnixConn); { // whose peer has no name
+	case local && encrypted:
+		from = "who comes through the relay"
+	case local:
+		from = "a process of this machine"
+	}
+	d.report(from, err)
 }
 
 // report tells the user who was turned away. Once the start has failed Init says why, and nothing else matters.
@@ -171,14 +179,16 @@ func hangUp(conn net.Conn) {
 }
 
 func (d *door) authenticate(conn net.Conn, encrypted bool) error {
-	if !encrypted {
-		uid, err := place.PeerUID(conn.(*net.UnixConn))
+	if c, ok := conn.(*net.UnixConn); ok {
+		uid, err := place.PeerUID(c)
 		if err != nil {
 			return err
 		}
 		if uid != selfUID {
 			return fmt.Errorf("it runs as uid %d, this process as %d", uid, selfUID)
 		}
+	}
+	if !encrypted {
 		return d.greet(poll(conn, neighbours(d.place)), func(int) bool { return true })
 	}
 	keepAlive(conn)

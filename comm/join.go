@@ -31,7 +31,7 @@ func join(ctx context.Context, agent *place.Link, role place.Role, s settings, f
 	}
 	go c.watchAgent(agent)
 	if p.Rank > 0 {
-		l, err := c.dial(ctx, p)
+		l, err := c.dial(ctx, agent)
 		if err != nil {
 			c.left.Store(true)
 			return nil, err

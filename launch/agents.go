@@ -59,7 +59,7 @@ func (j *job) arrive(n *node, a arrived) {
 	case j.verdict != nil:
 		a.conn.Close()
 	default:
-		n.connect(a.conn, j.out, j.events)
+		n.connect(a.conn, j.out, &j.streams, j.events)
 		n.sendValue(agent.KindHello, 0, agent.Hello{
 			Version: agent.Version, Job: j.id, Node: n.index, Host: n.host.Host, Grace: j.Grace, Alone: len(j.nodes) == 1,
 		})

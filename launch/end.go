@@ -12,6 +12,7 @@ import (
 // end sees to it that nothing is left of the job, and returns its outcome.
 func (j *job) end() (int, error) {
 	j.endRanks()
+	j.sayDetours()
 	j.dismiss()
 	j.tellLosses()
 	return j.report()

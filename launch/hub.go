@@ -29,8 +29,8 @@ func (j *job) listen() bool {
 	return j.verdict == nil
 }
 
-// candidates are the addresses at which other nodes may reach the hub's node: the one by which we reached it, or, where
-// it is this machine, those by which it reached the others.
+// candidates are the addresses at which other nodes are most likely to reach the hub's node, which adds its own others:
+// the one by which we reached it, or, where it is this machine, those by which it reached the others.
 func (j *job) candidates(hub *node) []string {
 	if !hub.local {
 		return []string{hub.ready.Reached}

@@ -36,6 +36,7 @@ type job struct {
 	stdin    *input // nil: nothing is forwarded
 	signals  *signals
 	meter    meter
+	streams  exchange
 	events   chan event
 	tick     *time.Ticker
 	timeout  <-chan time.Time // Config.Timeout is over
@@ -53,6 +54,8 @@ type job struct {
 	failedAt    time.Time
 	interrupted int // orders to end that came from outside
 	suspended   bool
+	detours     []*node   // whose links go through us, and the user does not know
+	detouredAt  time.Time // when the first of them said so
 	verdict     *verdict
 
 	lives  []life // by rank
@@ -250,6 +253,8 @@ func (j *job) take(e event) {
 		} else {
 			j.condemn(&verdict{status: StatusFailed, text: writeFailure(v.name, v.err)})
 		}
+	case relayed:
+		j.detour(n, v)
 	case note:
 		j.say("%s: %s", n.host.Host, string(v))
 	case asking:
@@ -280,6 +285,9 @@ func (j *job) watch() {
 			n.work.Go(func() { n.conn.Close() }) // its reader then reports the loss
 		}
 	}
+	if !j.detouredAt.IsZero() && time.Since(j.detouredAt) > gather {
+		j.sayDetours()
+	}
 	if sent := j.sent.Load(); sent != j.lastSent {
 		j.moved, j.lastSent = time.Now(), sent
 	}
@@ -295,6 +303,7 @@ func (j *job) watch() {
 // lose notes the end of a node's connection.
 func (j *job) lose(n *node, l lost) {
 	n.gone = true
+	j.streams.lose(n)
 	if j.program != nil {
 		j.program.leaveAll(n)
 	}

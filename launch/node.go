@@ -39,6 +39,7 @@ type node struct {
 	silent     bool         // it ended because the agent said nothing
 	copied     atomic.Int64 // bytes of the program, uncompressed, that are on their way or there
 	size       int64        // of the program, if it is copied; 0: it is not
+	relayed    string       // why its links to the hub go through us; empty: they do not
 	quiet      atomic.Int32 // ticks of the job's clock since it last said anything
 
 	conn *agent.Conn
@@ -47,6 +48,7 @@ type node struct {
 
 	mu     sync.Mutex
 	queue  []message     // guarded by mu: not yet sent
+	last   []message     // guarded by mu: not yet sent, and all else goes first
 	owed   int           // guarded by mu: bytes of output that are written but not yet credited
 	wake   chan struct{} // something is queued
 	closed chan struct{} // close was called
@@ -56,19 +58,20 @@ type node struct {
 type message struct {
 	frame.Header
 	payload []byte
+	headed  bool          // payload begins with room for the header
 	value   any           // instead of payload
 	sent    chan struct{} // closed once it is sent; may be nil
 }
 
 // connect takes up the connection to the node's agent. Events go to events until the connection ends, which is the last.
-func (n *node) connect(rwc io.ReadWriteCloser, out *output, events chan<- event) {
+func (n *node) connect(rwc io.ReadWriteCloser, out *output, streams *exchange, events chan<- event) {
 	n.up = true
 	n.conn = agent.NewConn(rwc)
 	if c, ok := rwc.(interface{ LocalAddr() net.Addr }); ok && !n.local {
 		n.addr = c.LocalAddr()
 	}
 	n.wake, n.closed = make(chan struct{}, 1), make(chan struct{})
-	n.work.Go(func() { n.read(out, events) })
+	n.work.Go(func() { n.read(out, streams, events) })
 	n.work.Go(n.write)
 }
 
@@ -104,10 +107,38 @@ func (n *node) post(m message) {
 	n.mu.Lock()
 	n.queue = append(n.queue, m)
 	n.mu.Unlock()
+	n.ring()
+}
+
+// postLast queues a frame that lets all else go first.
+func (n *node) postLast(m message) {
+	n.mu.Lock()
+	n.last = append(n.last, m)
+	n.mu.Unlock()
+	n.ring()
+}
+
+func (n *node) ring() {
 	select {
 	case n.wake <- struct{}{}:
 	default:
 	}
+}
+
+// next is what is to be sent next.
+func (n *node) next() (m message, ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	q := &n.queue
+	if len(*q) == 0 {
+		q = &n.last
+	}
+	if len(*q) == 0 {
+		return m, false
+	}
+	m, (*q)[0] = (*q)[0], m
+	*q = (*q)[1:]
+	return m, true
 }
 
 // repay gives the agent credit for output that is off our hands, not for every few bytes.
@@ -129,11 +160,7 @@ func (n *node) write() {
 	beat := time.NewTicker(agent.Beat)
 	defer beat.Stop()
 	for {
-		n.mu.Lock()
-		queue := n.queue
-		n.queue = nil
-		n.mu.Unlock()
-		for _, m := range queue {
+		for m, ok := n.next(); ok; m, ok = n.next() {
 			if transmit(n.conn, m) != nil {
 				return // the reader says why
 			}
@@ -152,7 +179,7 @@ func (n *node) write() {
 }
 
 // read turns frames into events. Output goes straight to its file's queue: an exit is never ahead of it.
-func (n *node) read(out *output, events chan<- event) {
+func (n *node) read(out *output, streams *exchange, events chan<- event) {
 	post := func(v any) {
 		select {
 		case events <- event{n, v}:
@@ -171,6 +198,12 @@ func (n *node) read(out *output, events chan<- event) {
 			out.take(n, h, payload)
 			continue
 		case agent.KindBeat:
+			continue
+		case agent.KindRelayOpen, agent.KindRelayBytes, agent.KindRelayCredit, agent.KindRelayClose:
+			if err := streams.pass(n, h, payload); err != nil {
+				post(lost{err})
+				return
+			}
 			continue
 		}
 		v, err := decode(h, payload)
@@ -237,6 +270,8 @@ func decode(h frame.Header, payload []byte) (any, error) {
 		return agent.Decode[agent.Failure](payload)
 	case agent.KindNote:
 		return note(payload), nil
+	case agent.KindRelayed:
+		return relayed(payload), nil
 	case agent.KindUnwritable:
 		return unwritable{"stdout", syscall.Errno(h.ID)}, nil
 	case agent.KindDone:
@@ -254,8 +289,11 @@ func (l lost) words() string {
 }
 
 func transmit(c *agent.Conn, m message) error {
-	if m.value != nil {
+	switch {
+	case m.value != nil:
 		return c.SendValue(m.Header, m.value)
+	case m.headed:
+		return c.SendHeaded(m.Header, m.payload)
 	}
 	return c.Send(m.Header, m.payload)
 }

@@ -16,6 +16,7 @@ func (j *job) start() bool {
 		}
 	}
 	j.starting = true
+	j.streams.open(j.nodes)
 	j.meter.clear() // the terminal is the ranks' now
 	env, missing := environment(j.Env, j.EnvNone)
 	for _, name := range missing {

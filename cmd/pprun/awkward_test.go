@@ -2,11 +2,8 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -304,11 +301,5 @@ func (t *table) write(tb testing.TB) {
 // build makes an executable of an example that every host sees.
 func (l lab) build(example string) string {
 	l.t.Helper()
-	path := filepath.Join(l.t.TempDir(), example)
-	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", path, "../../examples/"+example)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		l.t.Fatalf("go build: %v\n%s", err, out)
-	}
-	return l.Install(example, path)
+	return l.compile(example, "../../examples/"+example)
 }

@@ -71,17 +71,30 @@ func (a *Asker) Give(p Place, files []*os.File) error { return writePlace(a.conn
 // Tell tells the rank, which has got its place, how another one ended. It blocks while the rank reads nothing.
 func (a *Asker) Tell(d Death) error { return writeCBOR(a.conn, kindDeath, d) }
 
+// Relay answers who has asked for a relay: the link is there. Its bytes go through the connection that is returned.
+func (a *Asker) Relay() (net.Conn, error) {
+	return a.conn, frame.Write(a.conn, frame.Header{Kind: kindRelay}, nil)
+}
+
 // Refuse answers with a reason and closes the connection.
 func (a *Asker) Refuse(reason string) {
 	frame.Write(a.conn, frame.Header{Kind: kindRefuse}, []byte(reason))
 	a.conn.Close()
 }
 
-// Wait blocks until the rank has said bye (true) or its end of the connection is gone (false).
-func (a *Asker) Wait() (bye bool) {
+// Wait blocks until the rank has said bye (true) or its end of the connection is gone (false). relayed is told why its
+// link to the hub goes through the relay.
+func (a *Asker) Wait(relayed func(why string)) (bye bool) {
 	defer a.conn.Close()
-	h, _, err := a.r.Next()
-	return err == nil && h.Kind == kindBye
+	for {
+		h, payload, err := a.r.Next()
+		switch {
+		case err == nil && h.Kind == kindRelayed:
+			relayed(string(payload))
+		default:
+			return err == nil && h.Kind == kindBye
+		}
+	}
 }
 
 // Close ends the connection; Wait returns.

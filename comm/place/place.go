@@ -5,9 +5,14 @@
 //	agent -> rank   place   rank, size, hub addresses, certificates; the hub's listeners as descriptors
 //	                refuse  why not (this rank was taken already, other protocol version)
 //	agent -> rank   death   how another rank's process ended (to rank 0)
+//	rank -> agent   relayed my link to the hub goes through the relay, since no other way was found: why
 //	rank -> agent   bye     I have left the job in order
 //
-// The connection stays open as long as both live: a rank whose agent is gone ends itself, and an agent learns from the
+//	rank -> agent   ask     on a connection of its own: a relay to the hub
+//	agent -> rank   relay   from here on the bytes are those of the link
+//	                refuse  why there is none
+//
+// The first connection stays open as long as both live: a rank whose agent is gone ends itself, and an agent learns from the
 // role how to take a rank's end. A rank that never asks is plain. The socket lies in a directory of mode 0700, and both
 // sides check the other's uid before they believe a byte, so no secret needs to stand in the environment.
 package place
@@ -20,7 +25,7 @@ import (
 )
 
 // Version of the rank-agent protocol.
-const Version = 2 // 2: deaths
+const Version = 3 // 2: deaths; 3: relays
 
 // Role is what a rank says it is.
 type Role uint8
@@ -55,8 +60,8 @@ type Place struct {
 	Dir         string   // where the ranks of this node may leave each other files, removed with the job; "" if nowhere
 	Incarnation uint32   // 0 for a rank started with the job, +1 for each respawn
 
-	Listeners []string  // networks ("unix", "tcp") of the descriptors passed along: rank 0 only
-	Hub       []Address // where the hub is, best first; empty on rank 0
+	Listeners []string  // networks ("unix", "tcp", "relay") of the descriptors passed along: rank 0 only
+	Hub       []Address // where the hub is, best first, the relay last; empty on rank 0
 	Client    *Identity // to prove this node's ranks to the hub over TCP; nil on one host
 	Server    *Identity // to prove the hub to the ranks: rank 0 only, nil on one host
 }
@@ -73,7 +78,8 @@ type Death struct {
 	Final       bool   // no further incarnation will come
 }
 
-// Address is a hub address: Network is "unix" (peer uid is the proof) or "tcp" (mutual TLS).
+// Address is a hub address. Network is "unix" (peer uid is the proof), "tcp" (mutual TLS) or "relay": mutual TLS over
+// Link.Relay, which comes out at a Unix socket of the hub.
 type Address struct{ Network, Addr string }
 
 // Identity is a certificate, its key, and the authority of the job that signed it, all DER. The key was made on this

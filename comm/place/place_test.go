@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -49,7 +50,7 @@ func answer(t *testing.T, l *net.UnixListener, f func(*Asker)) <-chan bool {
 			return
 		}
 		f(a)
-		bye <- a.Wait()
+		bye <- a.Wait(func(string) {})
 	}()
 	return bye
 }
@@ -134,6 +135,61 @@ func TestDeaths(t *testing.T) {
 		}
 	}
 	link.Close()
+}
+
+// A rank asks for a relay on a second connection, and tells on the first that it uses it.
+func TestRelay(t *testing.T) {
+	l := socket(t, 1, 2)
+	why := make(chan string, 1)
+	served := make(chan error, 2)
+	go func() {
+		c, _ := l.AcceptUnix()
+		a, err := Accept(c)
+		if err == nil {
+			err = a.Give(Place{Size: 2, Rank: 1}, nil)
+		}
+		go a.Wait(func(s string) { why <- s })
+		served <- err
+		c, _ = l.AcceptUnix()
+		a, err = Accept(c)
+		if err == nil && (!a.Ask.Relay || a.Ask.Rank != 1) {
+			err = errors.New("this is no ask for a relay of rank 1")
+		}
+		if err == nil {
+			conn, rerr := a.Relay()
+			io.Copy(conn, conn)
+			conn.Close()
+			err = rerr
+		}
+		served <- err
+	}()
+	link, err := Take(context.Background(), Serve)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer link.Close()
+	conn, err := link.Relay(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.Write([]byte("hello"))
+	b := make([]byte, 5)
+	if _, err := io.ReadFull(conn, b); err != nil || string(b) != "hello" {
+		t.Errorf("the relay returned %q, %v", b, err)
+	}
+	conn.Close()
+	for range 2 {
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	}
+	if err := link.Relayed(strings.Repeat("x", 10<<10)); err != nil {
+		t.Error(err)
+	}
+	if s := <-why; len(s) != 4<<10 {
+		t.Errorf("the agent is told %d bytes", len(s))
+	}
 }
 
 func TestAgentGone(t *testing.T) {

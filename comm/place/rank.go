@@ -20,6 +20,7 @@ var ErrNoAgent = errors.New("place: not started by pprun (PPRUN_AGENT is not set
 type Link struct {
 	Place     Place
 	Listeners []net.Listener // the hub's, in the order of Place.Listeners; rank 0 only
+	agent     string         // path of its socket
 	conn      *net.UnixConn
 	r         *frame.Reader
 	lost      chan struct{} // closed when the agent is gone
@@ -40,55 +41,68 @@ func Take(ctx context.Context, role Role) (*Link, error) {
 	if !ok {
 		return nil, ErrNoAgent
 	}
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "unix", env.Agent)
+	l := &Link{agent: env.Agent, lost: make(chan struct{})}
+	l.conn, l.r, err = ask(ctx, l.agent, Ask{Version: Version, Rank: env.Rank, PID: os.Getpid(), Role: role}, kindPlace, l.take)
 	if err != nil {
-		return nil, fmt.Errorf("place: rank %d cannot reach its agent: %w", env.Rank, err)
-	}
-	conn := c.(*net.UnixConn)
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	l, err := take(conn, Ask{Version: Version, Rank: env.Rank, PID: os.Getpid(), Role: role})
-	if !stop() && err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		conn.Close()
 		return nil, err
 	}
 	go l.watch()
 	return l, nil
 }
 
-func take(conn *net.UnixConn, ask Ask) (*Link, error) {
+// take takes in the place.
+func (l *Link) take(payload []byte, files []*os.File) (err error) {
+	if err = cbor.Unmarshal(payload, &l.Place); err == nil {
+		l.Listeners, err = listeners(files, l.Place.Listeners)
+	}
+	return err
+}
+
+// ask asks the agent, and returns the connection once take has taken in its answer, a frame of kind want. The files that
+// came with it are closed then.
+func ask(ctx context.Context, agent string, a Ask, want frame.Kind, take func(payload []byte, files []*os.File) error) (*net.UnixConn, *frame.Reader, error) {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "unix", agent)
+	if err != nil {
+		return nil, nil, fmt.Errorf("place: rank %d cannot reach its agent: %w", a.Rank, err)
+	}
+	conn := c.(*net.UnixConn)
+	fds := &fdReader{conn: conn}
+	r := frame.NewReader(fds, &limits)
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	payload, err := a.on(conn, r, want)
+	if err == nil {
+		err = take(payload, fds.files)
+	}
+	fds.close()
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	return conn, r, nil
+}
+
+// on asks on a connection, and returns what a frame of kind want has to say.
+func (a *Ask) on(conn *net.UnixConn, r *frame.Reader, want frame.Kind) ([]byte, error) {
 	if err := checkPeer(conn); err != nil {
 		return nil, err
 	}
-	if err := writeCBOR(conn, kindAsk, ask); err != nil {
-		return nil, fmt.Errorf("place: rank %d asks its agent: %w", ask.Rank, err)
+	if err := writeCBOR(conn, kindAsk, a); err != nil {
+		return nil, fmt.Errorf("place: rank %d asks its agent: %w", a.Rank, err)
 	}
-	fds := &fdReader{conn: conn}
-	r := frame.NewReader(fds, &limits)
 	h, payload, err := r.Next()
-	if err != nil {
-		fds.close()
-		return nil, fmt.Errorf("place: rank %d waits for its agent's answer: %w", ask.Rank, err)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("place: rank %d waits for its agent's answer: %w", a.Rank, err)
+	case h.Kind == kindRefuse:
+		return nil, fmt.Errorf("place: the agent refuses rank %d: %s", a.Rank, payload)
+	case h.Kind != want:
+		return nil, fmt.Errorf("place: the agent answers rank %d with a frame of kind %d", a.Rank, h.Kind)
 	}
-	l := &Link{conn: conn, r: r, lost: make(chan struct{})}
-	switch h.Kind {
-	case kindRefuse:
-		err = fmt.Errorf("place: the agent refuses rank %d: %s", ask.Rank, payload)
-	case kindPlace:
-		if err = cbor.Unmarshal(payload, &l.Place); err == nil {
-			l.Listeners, err = listeners(fds.files, l.Place.Listeners)
-		}
-	default:
-		err = fmt.Errorf("place: the agent answers rank %d with a frame of kind %d", ask.Rank, h.Kind)
-	}
-	fds.close()
-	if err != nil {
-		return nil, err
-	}
-	return l, nil
+	return payload, nil
 }
 
 // listeners turns descriptors into listeners; they are duplicates, the files stay the caller's to close.
@@ -143,6 +157,26 @@ func (l *Link) Died(f func(Death)) {
 
 // Lost is closed when the agent is gone, or after Close.
 func (l *Link) Lost() <-chan struct{} { return l.lost }
+
+// Relay opens a link to the hub that goes through the agents and the launcher. They carry its bytes unread, but it is for
+// the rank and the hub to prove to each other who they are: no byte may come from the hub before one has gone there.
+func (l *Link) Relay(ctx context.Context) (net.Conn, error) {
+	conn, r, err := ask(ctx, l.agent, Ask{Version: Version, Rank: l.Place.Rank, PID: os.Getpid(), Relay: true}, kindRelay,
+		func([]byte, []*os.File) error { return nil })
+	if err != nil {
+		return nil, err
+	}
+	if n := len(r.Rest()); n > 0 {
+		conn.Close()
+		return nil, fmt.Errorf("place: the relay of rank %d begins with %d bytes, want none", l.Place.Rank, n)
+	}
+	return conn, nil
+}
+
+// Relayed tells the agent, and so the user, why this rank's link to the hub goes through the relay. Call it before Bye.
+func (l *Link) Relayed(why string) error {
+	return frame.Write(l.conn, frame.Header{Kind: kindRelayed}, []byte(why[:min(len(why), limits[kindRelayed])]))
+}
 
 // Bye tells the agent that this rank has left the job in order, and closes the link.
 func (l *Link) Bye() error {

@@ -12,29 +12,34 @@ import (
 )
 
 const (
-	kindAsk    frame.Kind = 1 // rank -> agent: CBOR Ask
-	kindPlace  frame.Kind = 2 // agent -> rank: CBOR Place; the descriptors travel with its first byte
-	kindRefuse frame.Kind = 3 // agent -> rank: text
-	kindBye    frame.Kind = 4 // rank -> agent: empty
-	kindDeath  frame.Kind = 5 // agent -> rank: CBOR Death
+	kindAsk     frame.Kind = 1 // rank -> agent: CBOR Ask
+	kindPlace   frame.Kind = 2 // agent -> rank: CBOR Place; the descriptors travel with its first byte
+	kindRefuse  frame.Kind = 3 // agent -> rank: text
+	kindBye     frame.Kind = 4 // rank -> agent: empty
+	kindDeath   frame.Kind = 5 // agent -> rank: CBOR Death
+	kindRelay   frame.Kind = 6 // agent -> rank: empty; the last frame on its connection
+	kindRelayed frame.Kind = 7 // rank -> agent: text
 )
 
 var limits = frame.Limits{
-	kindAsk:    4 << 10,
-	kindPlace:  8 << 20, // 65,536 ranks take about 1 MiB
-	kindRefuse: 4 << 10,
-	kindBye:    frame.NoPayload,
-	kindDeath:  16 << 10,
+	kindAsk:     4 << 10,
+	kindPlace:   8 << 20, // 65,536 ranks take about 1 MiB
+	kindRefuse:  4 << 10,
+	kindBye:     frame.NoPayload,
+	kindDeath:   16 << 10,
+	kindRelay:   frame.NoPayload,
+	kindRelayed: 4 << 10,
 }
 
 // maxListeners bounds the descriptors that travel with a place.
-const maxListeners = 8
+const maxListeners = 16
 
 // Ask is what a rank says of itself.
 type Ask struct {
 	Version   int
 	Rank, PID int
 	Role      Role
+	Relay     bool // not for a place, but for a relay
 }
 
 func writeCBOR(c *net.UnixConn, kind frame.Kind, v any) error {

@@ -7,7 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strings"
+	"path/filepath"
 	"sync"
 	"syscall"
 
@@ -17,24 +17,32 @@ import (
 // hub is what the agent of rank 0 prepares for the hub before any rank starts: its listeners, which rank 0 gets as
 // descriptors, and its key.
 type hub struct {
-	key  ed25519.PrivateKey
-	path string // of the Unix socket; empty on the other nodes
+	key       ed25519.PrivateKey // nil on one host, and on the other nodes
+	path      string             // of the Unix socket; empty on the other nodes
+	relayPath string             // of that for relays; empty on one host, too
 
-	mu   sync.Mutex
-	tcp  *os.File // nil on one host, and after close
-	unix *os.File // nil after close
+	mu        sync.Mutex
+	networks  []string // of listeners
+	listeners []*os.File
 }
 
-// listen opens the hub's TCP listener on the first of the candidate addresses that this node has.
+// maxAddresses bounds the hub's addresses: each is a descriptor, and a moment for ranks that try it in vain.
+const maxAddresses = 6
+
+// listen opens the hub's TCP listeners: on the addresses by which the launcher reaches this node, and on all others that
+// it has.
 func (a *agent) listen(payload []byte) error {
 	ask, err := Decode[Listen](payload)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	if a.hub.tcp != nil {
+	if a.hub.key != nil {
 		return errors.New("listen: a second one")
 	}
-	answer, err := a.hub.listen(ask.Addresses)
+	var answer Listening
+	if answer.PublicKey, a.hub.key, err = newKey(); err == nil {
+		answer.Addresses, err = a.hub.listen(addresses(ask.Addresses, ownAddresses()))
+	}
 	if err != nil {
 		a.fail(&Failure{Phase: "listen", Rank: -1, Code: 125, Text: fmt.Sprintf("hub on %s: %v", a.host, err)})
 		return nil
@@ -42,69 +50,72 @@ func (a *agent) listen(payload []byte) error {
 	return a.conn.SendValue(frame.Header{Kind: KindListening}, answer)
 }
 
-func (h *hub) listen(addresses []string) (Listening, error) {
-	var why []string
-	for _, addr := range addresses {
-		ip, err := netip.ParseAddr(addr)
-		if err == nil && ip.Unmap().IsUnspecified() {
-			err = errors.New("a wildcard: it would listen to everybody")
-		}
-		if err != nil {
-			why = append(why, addr+": "+err.Error())
-			continue
+// listen returns the addresses that this node turns out to have. Where there is none, links go through the relay.
+func (h *hub) listen(ips []netip.Addr) (listening []string, err error) {
+	for _, ip := range ips {
+		if len(listening) == maxAddresses {
+			break
 		}
 		l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip, 0)))
 		if err != nil {
-			why = append(why, reasonOf(err))
 			continue
 		}
-		defer l.Close()
-		if h.tcp, err = l.File(); err != nil {
-			return Listening{}, err
+		if err := h.keep("tcp", l); err != nil {
+			return nil, err
 		}
-		public, key, err := newKey()
-		h.key = key
-		return Listening{Addresses: []string{l.Addr().String()}, PublicKey: public}, err
+		listening = append(listening, l.Addr().String())
 	}
-	return Listening{}, fmt.Errorf("none of the addresses can be listened on: %s", strings.Join(why, "; "))
+	return listening, nil
 }
 
-// reasonOf shortens net's "listen tcp 192.0.2.1:0: bind: cannot assign requested address".
-func reasonOf(err error) string { return strings.TrimPrefix(err.Error(), "listen tcp ") }
+// open opens the hub's Unix listeners.
+func (h *hub) open(dir string) (err error) {
+	if h.path, err = h.openUnix("unix", filepath.Join(dir, "hub")); err == nil && h.key != nil {
+		h.relayPath, err = h.openUnix("relay", filepath.Join(dir, "relay"))
+	}
+	return err
+}
 
-// open opens the hub's Unix listener.
-func (h *hub) open(path string) error {
+func (h *hub) openUnix(network, path string) (string, error) {
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return "", err
+	}
+	l.SetUnlinkOnClose(false) // the file lives on
+	return path, h.keep(network, l)
+}
+
+// keep keeps the descriptor of a listener, and closes the listener.
+func (h *hub) keep(network string, l interface {
+	File() (*os.File, error)
+	Close() error
+}) error {
+	defer l.Close()
+	f, err := l.File()
 	if err != nil {
 		return err
 	}
-	defer l.Close()
-	l.SetUnlinkOnClose(false) // the file lives on
-	h.path = path
-	h.unix, err = l.File()
-	return err
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.networks, h.listeners = append(h.networks, network), append(h.listeners, f)
+	return nil
 }
 
 // files are the listeners with their networks.
 func (h *hub) files() (networks []string, files []*os.File) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.unix != nil {
-		networks, files = append(networks, "unix"), append(files, h.unix)
-	}
-	if h.tcp != nil {
-		networks, files = append(networks, "tcp"), append(files, h.tcp)
-	}
-	return networks, files
+	return h.networks, h.listeners
 }
 
 // close closes the agent's own copies.
 func (h *hub) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.unix.Close()
-	h.tcp.Close()
-	h.unix, h.tcp = nil, nil
+	for _, f := range h.listeners {
+		f.Close()
+	}
+	h.networks, h.listeners = nil, nil
 }
 
 // transient says whether an accept may succeed later.

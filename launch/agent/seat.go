@@ -76,7 +76,7 @@ func (a *agent) seats(s *Start) (path string, err error) {
 	}
 	path = filepath.Join(dir, "agent")
 	if a.rank(0) != nil {
-		if err := a.hub.open(filepath.Join(dir, "hub")); err != nil {
+		if err := a.hub.open(dir); err != nil {
 			return "", err
 		}
 	}
@@ -115,6 +115,7 @@ func (a *agent) unseat() {
 	for _, r := range a.all() {
 		r.seat.close()
 	}
+	a.relays.close()
 	a.seating.work.Wait()
 	a.hub.close()
 }
@@ -133,6 +134,10 @@ func (a *agent) seat(c *net.UnixConn, s *Start) {
 		k.Refuse(fmt.Sprintf("rank %d does not run on %s", k.Ask.Rank, a.host))
 		return
 	}
+	if k.Ask.Relay {
+		a.relay(k, s.NodeOf[0])
+		return
+	}
 	if err := r.seat.take(k); err != nil {
 		k.Refuse(err.Error())
 		return
@@ -147,7 +152,9 @@ func (a *agent) seat(c *net.UnixConn, s *Start) {
 		a.hub.close() // rank 0 has it now, and a hub without rank 0 must refuse, not queue
 		defer a.deaths.tell(k)()
 	}
-	r.seat.gone <- k.Wait()
+	r.seat.gone <- k.Wait(func(why string) {
+		a.conn.Send(frame.Header{Kind: KindRelayed, Src: uint32(k.Ask.Rank)}, []byte(why))
+	})
 }
 
 // left says whether a connection ended because the process at the other end did.
@@ -178,6 +185,9 @@ func (a *agent) place(r *rank, s *Start) (place.Place, []*os.File) {
 	}
 	for _, addr := range s.Hub {
 		p.Hub = append(p.Hub, place.Address{Network: "tcp", Addr: addr})
+	}
+	if s.NodeOf[0] != a.hello.Node {
+		p.Hub = append(p.Hub, place.Address{Network: "relay"})
 	}
 	return p, nil
 }

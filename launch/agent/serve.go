@@ -50,6 +50,7 @@ type agent struct {
 	guard   *guard
 	hub     hub
 	seating seating
+	relays  relays
 	oom     *oomCounter
 
 	leaving bool          // the launcher has said bye
@@ -113,6 +114,7 @@ func (a *agent) lost(cause error) {
 	a.lose.Do(func() {
 		a.cause = cause
 		a.conn.Close()
+		a.relays.abandon()
 		a.credit.close()
 		a.die()
 		a.outlet.Load().close()
@@ -166,7 +168,8 @@ func (a *agent) beat(stop <-chan struct{}) {
 }
 
 // afterBye are the kinds that still make sense when the launcher has said bye.
-var afterBye = []frame.Kind{KindKill, KindSignal, KindSuspend, KindResume, KindOutputCredit, KindBeat}
+var afterBye = []frame.Kind{KindKill, KindSignal, KindSuspend, KindResume, KindOutputCredit, KindBeat,
+	KindRelayOpen, KindRelayBytes, KindRelayCredit, KindRelayClose} // which may have been on their way
 
 // read handles frames until bye.
 func (a *agent) read() error {
@@ -228,6 +231,10 @@ func (a *agent) handle(h frame.Header, payload []byte) error {
 		a.suspended.Store(false)
 	case KindKill:
 		a.ender.end(time.Duration(min(h.ID, 1<<40)) * time.Millisecond)
+	case KindRelayOpen:
+		a.openRelay(h)
+	case KindRelayBytes, KindRelayCredit, KindRelayClose:
+		a.relays.take(h, payload)
 	case KindBeat:
 	default:
 		return fmt.Errorf("frame of kind %d: not for an agent", h.Kind)

@@ -46,6 +46,7 @@ func (a *agent) start(payload []byte) error {
 	a.mu.Lock()
 	a.ranks = ranks
 	a.mu.Unlock()
+	a.relays.begin(a.conn, a.hello.Node, s.Size)
 	a.work.Go(func() {
 		defer close(a.started)
 		pids, err := a.launch(&s)

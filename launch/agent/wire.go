@@ -7,7 +7,7 @@ import (
 )
 
 // Version of the launcher-agent protocol.
-const Version = 2 // 2: respawn, death
+const Version = 3 // 2: respawn, death; 3: relays
 
 // The launcher-agent protocol: frames of comm/frame over any byte stream (socketpair, ssh session, TLS), structured
 // payloads in CBOR. Both ends may send ahead: frames are handled in order, so a launcher that needs no answer does not wait.
@@ -19,7 +19,7 @@ const Version = 2 // 2: respawn, death
 //	                                   <-   have | want
 //	chunk...   zstd, until one without More ->
 //	                                   <-   staged     after sha256 and the node's own checks
-//	listen     candidate addresses     ->                (agent of rank 0, more than one node)
+//	listen     addresses it may have   ->                (agent of rank 0, more than one node)
 //	                                   <-   listening  addresses, hub's public key
 //	start      argv, env, ranks, hub, certificates ->
 //	                                   <-   started    pid of each rank
@@ -28,6 +28,8 @@ const Version = 2 // 2: respawn, death
 //	                                   <-   stdout, stderr: whole lines, under credit
 //	                                   <-   unwritable  instead, where the agent writes for the launcher
 //	output credit                      ->
+//	relay open, bytes, credit, close  <->  the same: a link between two agents, which the launcher passes on unread
+//	                                   <-   relayed    why a rank's link to the hub is such a one
 //	signal, suspend, resume, kill      ->
 //	                                   <-   role       plain, spmd, serve: as soon as a rank says so
 //	                                   <-   exit       one for each process, after the last byte of its output
@@ -42,6 +44,17 @@ const Version = 2 // 2: respawn, death
 // failure in its place for those ranks that had started; output may come before. A chunk after a failed stage, and input
 // for a rank that has ended, are dropped. The agent kills everything it started when its input ends or is silent for
 // Silence, with TERM first and KILL after Grace, and exits.
+//
+// A relay is a stream of bytes from a node that opens it to the hub's listener for relays on the node of rank 0. Src and
+// Dst of its frames are nodes, ID is the number that the node which opened it gave it, from 1; whoever does not know it
+// drops the frame. Only as many bytes flow as their receiver has given credit for, so the launcher and both agents hold no
+// more, and the launcher lets all else go first.
+//
+//	agent of a rank         launcher          agent of rank 0
+//	open, credit               ->             connects to the hub
+//	                           <-             credit
+//	bytes, credit             <->             bytes, credit
+//	close                     <->             close: after the last byte, or in place of the first credit
 const (
 	KindHello        frame.Kind = 1  // CBOR Hello
 	KindReady        frame.Kind = 2  // CBOR Ready
@@ -74,13 +87,19 @@ const (
 	KindRespawn      frame.Kind = 29 // Dst: rank. ID: incarnation. Its last process has ended, as exit told
 	KindRespawned    frame.Kind = 30 // CBOR Respawned
 	KindDeath        frame.Kind = 31 // CBOR place.Death
+	KindRelayOpen    frame.Kind = 32
+	KindRelayBytes   frame.Kind = 33
+	KindRelayCredit  frame.Kind = 34 // u32, big-endian: bytes that may be sent further
+	KindRelayClose   frame.Kind = 35 // text: why, if it is to be told. ID 0: all relays of Src, whose agent is lost
+	KindRelayed      frame.Kind = 36 // Src: rank. Text: what is wrong with each address of the hub
 )
 
 // Windows of the two flow-controlled directions, in bytes.
 const (
 	StdinWindow  = 64 << 10
 	OutputWindow = 1 << 20
-	ChunkLen     = 256 << 10 // longest payload of chunk, stdin, stdout and stderr
+	ChunkLen     = 256 << 10                // longest payload of chunk, stdin, stdout and stderr
+	RelayLen     = 32<<10 - frame.HeaderLen // longest of relay bytes: with its header a whole packet of ssh
 )
 
 // Clocks of the connection. A suspended launcher sends no beats: suspend switches silence off.
@@ -101,6 +120,7 @@ var limits = frame.Limits{
 	KindRole: frame.NoPayload, KindExit: 64 << 10, KindFailure: 64 << 10, KindNote: 4 << 10,
 	KindBeat: frame.NoPayload, KindBye: frame.NoPayload, KindDone: frame.NoPayload, KindUnwritable: frame.NoPayload,
 	KindRespawn: frame.NoPayload, KindRespawned: 64 << 10, KindDeath: 16 << 10,
+	KindRelayOpen: frame.NoPayload, KindRelayBytes: RelayLen, KindRelayCredit: 4, KindRelayClose: 4 << 10, KindRelayed: 4 << 10,
 }
 
 // Hello opens the conversation.
@@ -144,13 +164,13 @@ type Staged struct {
 	Path   string // where it is
 }
 
-// Listen asks the agent of rank 0 to open the hub's TCP listener on the first of these addresses (IP without port)
-// that the node has.
+// Listen asks the agent of rank 0 to open the hub's TCP listeners: first on those of these addresses (IP without port)
+// that the node has, then on its others.
 type Listen struct{ Addresses []string }
 
 // Listening answers Listen.
 type Listening struct {
-	Addresses []string // host:port
+	Addresses []string // host:port, best first; none where the node has no address for others
 	PublicKey []byte   // PKIX Ed25519 key of the hub
 }
 
@@ -172,7 +192,7 @@ type Start struct {
 	NodeOf []int    // node of each rank
 	Slots  []int    // slots of each rank
 
-	Hub        []string // host:port addresses of the hub, best first; empty on one node
+	Hub        []string // host:port addresses of the hub, best first; the relay is tried last
 	CA         []byte   // DER; empty on one node
 	ClientCert []byte   // DER, for the key of Ready
 	HubCert    []byte   // DER, for the key of Listening; agent of rank 0 only
