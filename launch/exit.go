@@ -32,9 +32,13 @@ func (j *job) exited(n *node, e agent.Exit) {
 		return
 	}
 	again := j.replaceable(e.Rank) && !j.over && int(j.lives[e.Rank].incarnation) < j.Respawn
-	j.announce(place.Death{
-		Rank: e.Rank, Incarnation: e.Incarnation, Reason: ending(e), Exit: e.Code, Signal: e.Signal, OOM: e.OOM, Stderr: e.Stderr, Final: !again,
-	})
+	d := place.Death{
+		Rank: e.Rank, Incarnation: e.Incarnation, Reason: ending(e), Exit: e.Code, OOM: e.OOM, Stderr: e.Stderr, Final: !again,
+	}
+	if e.Signal != 0 {
+		d.Signal = signalName(syscall.Signal(e.Signal))
+	}
+	j.announce(d)
 	l := loss{rank: e.Rank, host: n.host.Host, pid: e.PID, how: ending(e)}
 	switch {
 	case j.replaceable(e.Rank):

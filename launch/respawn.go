@@ -40,10 +40,11 @@ func (j *job) replaceable(rank int) bool { return j.serves(rank) && j.OnFail != 
 
 // replace takes in the loss of a rank whose tasks are redone.
 func (j *job) replace(n *node, l loss, e agent.Exit, again bool) {
+	life := &j.lives[e.Rank]
 	if j.over {
+		j.outlive(l, e)
 		return
 	}
-	life := &j.lives[e.Rank]
 	if e.Wall >= settled {
 		life.short = 0
 	}
@@ -59,6 +60,19 @@ func (j *job) replace(n *node, l loss, e agent.Exit, again bool) {
 	if j.OnFail == OnFailWait {
 		j.count(exitStatus(e))
 	}
+	j.tell(l)
+}
+
+// outlive takes in the end of a rank that served a rank 0 that has ended. One that had been started again may have come
+// too late to find a hub.
+func (j *job) outlive(l loss, e agent.Exit) {
+	if e.Incarnation > 0 {
+		return
+	}
+	if j.OnFail == OnFailWait {
+		j.count(exitStatus(e))
+	}
+	l.counts, l.then = true, "its work was done"
 	j.tell(l)
 }
 

@@ -72,7 +72,7 @@ type Death struct {
 	Incarnation uint32
 	Reason      string // in words; for a rank whose node is lost all that is known
 	Exit        int    // exit status; -1 where there is none
-	Signal      int    // that killed it, 0: none did
+	Signal      string // that killed it, as SIGKILL; empty: none did
 	OOM         bool   // the kernel killed it for want of memory
 	Stderr      []byte // last lines it wrote there
 	Final       bool   // no further incarnation will come

@@ -112,7 +112,7 @@ func TestRefused(t *testing.T) {
 
 func TestDeaths(t *testing.T) {
 	l := socket(t, 0, 2)
-	want := []Death{{Rank: 1, Reason: "killed", Exit: -1, Signal: 9, OOM: true, Stderr: []byte("oops\n")}, {Rank: 1, Incarnation: 1, Final: true}}
+	want := []Death{{Rank: 1, Reason: "killed", Exit: -1, Signal: "SIGKILL", OOM: true, Stderr: []byte("oops\n")}, {Rank: 1, Incarnation: 1, Final: true}}
 	early := make(chan struct{})
 	answer(t, l, func(a *Asker) {
 		a.Give(Place{Size: 2}, nil)
