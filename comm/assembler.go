@@ -2,6 +2,7 @@ package comm
 
 import (
 	"fmt"
+	"maps"
 	"math"
 
 	"github.com/pprun/pprun/comm/frame"
@@ -48,4 +49,9 @@ func (a *assembler) add(h frame.Header, payload []byte) (whole []byte, ok bool, 
 // drop forgets an unfinished message.
 func (a *assembler) drop(kind frame.Kind, src, dst uint32, id uint64) {
 	delete(a.parts, partKey{kind, src, dst, id})
+}
+
+// dropAll forgets the unfinished messages of a kind from a rank.
+func (a *assembler) dropAll(kind frame.Kind, src uint32) {
+	maps.DeleteFunc(a.parts, func(k partKey, _ []byte) bool { return k.kind == kind && k.src == src })
 }

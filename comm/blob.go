@@ -179,6 +179,13 @@ func (s *blobs) lose(rank int, err error) {
 	}
 }
 
+// regain lets what is held by the new incarnation of a lost rank be fetched.
+func (s *blobs) regain(rank int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.lost, rank)
+}
+
 // fail ends all fetches and lets all blobs go.
 func (s *blobs) fail(err error) {
 	s.mu.Lock()

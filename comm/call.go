@@ -244,9 +244,9 @@ func (c *Comm) finish(h frame.Header, payload []byte) error {
 		c.mu.Unlock()
 		return err
 	}
-	if len(payload) < resultHeadLen {
+	if len(payload) < resultHeadLen || status(payload[0]) >= statusFailed {
 		c.mu.Unlock()
-		return fmt.Errorf("a result of %d bytes", len(payload))
+		return fmt.Errorf("a result of %d bytes that makes no sense", len(payload))
 	}
 	body := payload[resultHeadLen:]
 	if h.Flags&flagTaken != 0 {
@@ -261,9 +261,11 @@ func (c *Comm) finish(h frame.Header, payload []byte) error {
 	k.head = [resultHeadLen]byte(payload)
 	c.leave(k)
 	c.makeRoom()
-	node := &c.stats[c.node[h.Src]]
-	node.tasks++
-	node.ran += parseResultHead(payload).ran
+	if k.status() != statusLost {
+		node := &c.stats[c.node[h.Src]]
+		node.tasks++
+		node.ran += parseResultHead(payload).ran
+	}
 	c.mu.Unlock()
 	if len(body) > lentLen-resultHeadLen {
 		k.body = body
@@ -281,6 +283,12 @@ func (k *call) outcome() error {
 		return nil
 	case statusFailed:
 		return *k.err
+	case statusLost:
+		lost := new(LostError)
+		if err := cborDec.Unmarshal(k.body, lost); err != nil {
+			return fmt.Errorf("comm: %s: a loss that cannot be decoded: %w", k.fn.name, err)
+		}
+		return lost
 	}
 	stack, err := decodeError(k.body)
 	return &TaskError{

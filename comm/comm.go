@@ -21,7 +21,6 @@ type Comm struct {
 	role  place.Role
 	node  []int    // index into nodes of each rank
 	nodes []string // host of each node
-	slots []int    // tasks that each rank runs at once
 	fns   []*function
 	up    port // to the hub
 	since time.Time
@@ -29,6 +28,8 @@ type Comm struct {
 	maxTasks, maxBytes int // how many tasks, and bytes of their arguments, may wait
 
 	mu     sync.Mutex // guards the fields below
+	slots  []int      // tasks that each rank runs at once; 0 for those that are lost
+	epoch  uint64     // of the last membership heard of
 	calls  table[*call]
 	bytes  int                        // of the arguments of calls
 	room   chan struct{}              // closed when there is room for calls again; nil if nobody waits
@@ -93,6 +94,8 @@ func (c *Comm) Size() int { return len(c.node) }
 
 // Slots returns how many tasks the whole job runs at once.
 func (c *Comm) Slots() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	n := 0
 	for _, s := range c.slots {
 		n += s
@@ -106,6 +109,8 @@ func (c *Comm) Nodes() []Node {
 	for i, name := range c.nodes {
 		nodes[i].Name = name
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for rank, n := range c.node {
 		nodes[n].Ranks = append(nodes[n].Ranks, rank)
 		nodes[n].Slots += c.slots[rank]
@@ -159,6 +164,12 @@ func (c *Comm) receive(h frame.Header, payload []byte) error {
 			return err
 		}
 		c.fail(lost)
+	case kindMembers:
+		var news membership
+		if err := cborDec.Unmarshal(payload, &news); err != nil {
+			return err
+		}
+		return c.update(news)
 	case kindBye:
 		select {
 		case <-c.bye:
@@ -169,6 +180,55 @@ func (c *Comm) receive(h frame.Header, payload []byte) error {
 	default:
 		return fmt.Errorf("a frame of kind %d out of turn", h.Kind)
 	}
+	return nil
+}
+
+// join takes the welcome of the hub, before anything else comes.
+func (c *Comm) join(w welcome) {
+	c.epoch = w.Epoch
+	copy(c.slots, w.Slots)
+	for _, lost := range w.Lost {
+		if lost.Rank >= 0 && lost.Rank < c.Size() {
+			c.mail.lose(&lost)
+			c.blobs.lose(lost.Rank, &lost)
+		}
+	}
+	c.server.resize(c.slots[c.rank])
+}
+
+// update takes news of the other ranks.
+func (c *Comm) update(news membership) error {
+	ok := len(news.Slots) == c.Size()
+	for _, lost := range news.Lost {
+		ok = ok && lost.Rank >= 0 && lost.Rank < c.Size()
+	}
+	for _, rank := range news.Back {
+		ok = ok && rank >= 0 && rank < c.Size()
+	}
+	if !ok {
+		return errors.New("a membership that makes no sense")
+	}
+	c.mu.Lock()
+	if news.Epoch <= c.epoch {
+		c.mu.Unlock()
+		return nil
+	}
+	c.epoch = news.Epoch
+	copy(c.slots, news.Slots)
+	for _, lost := range news.Lost { // the rest of what it was sending never comes
+		c.parts.dropAll(kindResult, uint32(lost.Rank))
+		c.parts.dropAll(kindMessage, uint32(lost.Rank))
+	}
+	c.mu.Unlock()
+	for _, lost := range news.Lost {
+		c.mail.lose(&lost)
+		c.blobs.lose(lost.Rank, &lost)
+	}
+	for _, rank := range news.Back {
+		c.mail.regain(rank)
+		c.blobs.regain(rank)
+	}
+	c.server.resize(news.Slots[c.rank])
 	return nil
 }
 

@@ -94,7 +94,7 @@ func (c *Comm) enroll(conn net.Conn, incarnation uint32) (*link, error) {
 		if len(w.Slots) != c.Size() {
 			return nil, &refusal{fmt.Sprintf("its welcome is for %d ranks, this job has %d", len(w.Slots), c.Size())}
 		}
-		copy(c.slots, w.Slots)
+		c.join(w)
 		return l, nil
 	case kindRefuse:
 		return nil, &refusal{string(payload)}

@@ -26,8 +26,9 @@ type door struct {
 	missing   int        // ranks not in yet
 	err       error      // why the job cannot start
 	decided   chan struct{}
-	pending   []pending // connections not authenticated yet, oldest first
-	reports   int       // of connections turned away
+	started   chan struct{} // closed once all are welcome: those who come later come again
+	pending   []pending     // connections not authenticated yet, oldest first
+	reports   int           // of connections turned away
 	listeners []net.Listener
 	accepting sync.WaitGroup
 	greeting  sync.WaitGroup
@@ -45,7 +46,7 @@ const (
 )
 
 func newDoor(h *hub, c *Comm, p *place.Place, fns []signature) *door {
-	d := &door{hub: h, comm: c, place: p, fns: fns, missing: len(h.members) - 1, decided: make(chan struct{})}
+	d := &door{hub: h, comm: c, place: p, fns: fns, missing: len(h.members) - 1, decided: make(chan struct{}), started: make(chan struct{})}
 	if d.missing == 0 {
 		d.decide()
 	}
@@ -256,20 +257,31 @@ func (d *door) compare(l *link, hi hello) error {
 // enter takes a link's ranks in.
 func (d *door) enter(l *link, hi hello) error {
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	late, err := d.missing == 0, d.err
+	if err == nil && !late {
+		err = d.seat(l, hi)
+	}
+	d.mu.Unlock()
+	if err == nil && late {
+		err = d.readmit(l, hi)
+	}
+	return err
+}
+
+// seat takes ranks in before the start. d.mu is held.
+func (d *door) seat(l *link, hi hello) error {
 	for _, r := range hi.Ranks {
-		if d.err != nil {
-			return d.err
-		}
-		if d.hub.members[r.Rank].link != nil {
+		if m := d.hub.members[r.Rank]; m.link != nil && r.Incarnation <= m.incarnation {
 			return fmt.Errorf("rank %d is in already", r.Rank)
 		}
 	}
 	for _, r := range hi.Ranks {
 		m := d.hub.members[r.Rank]
-		m.link, m.port, m.slots = l, l, r.Slots
+		if m.link != nil { // an earlier incarnation of it did not live to see the start
+			d.dismiss(m.link)
+		}
+		m.sit(l, r)
 		d.comm.slots[r.Rank] = r.Slots
-		l.ranks = append(l.ranks, r.Rank)
 		d.missing--
 	}
 	d.hub.links = append(d.hub.links, l)
@@ -277,6 +289,27 @@ func (d *door) enter(l *link, hi hello) error {
 		d.decide()
 	}
 	return nil
+}
+
+// dismiss takes a link's ranks out again before the start. d.mu is held.
+func (d *door) dismiss(l *link) {
+	l.conn.Close()
+	d.hub.links = slices.DeleteFunc(d.hub.links, func(other *link) bool { return other == l })
+	for _, r := range l.ranks {
+		d.hub.members[r].link = nil
+		d.missing++
+	}
+}
+
+// readmit takes new incarnations of lost ranks in, after the start.
+func (d *door) readmit(l *link, hi hello) error {
+	<-d.started
+	for _, r := range hi.Ranks {
+		if err := d.hub.expect(r); err != nil {
+			return err
+		}
+	}
+	return d.hub.admit(l, hi.Ranks)
 }
 
 // decide ends the waiting: all are in. d.mu is held, or nobody else knows of d yet.

@@ -44,13 +44,32 @@ type LostError struct {
 	Signal string // that killed it
 	OOM    bool   // killed for want of memory
 	Stderr []byte // its last words
+
+	Attempts []Attempt // of a task that has lost as many ranks as it may (see MaxLost): all of them
+}
+
+// An Attempt is a run of a task that ended with the loss of its rank.
+type Attempt struct {
+	Rank   int
+	Node   string // its host
+	Reason string // why it was lost
 }
 
 func (e *LostError) Error() string {
 	if e.Rank < 0 {
 		return "comm: the job is lost: " + e.Reason
 	}
-	return fmt.Sprintf("comm: rank %d (%s) is lost: %s", e.Rank, e.Node, e.Reason)
+	text := fmt.Sprintf("comm: rank %d (%s) is lost: %s", e.Rank, e.Node, e.Reason)
+	if n := len(e.Attempts) - 1; n > 0 {
+		text += "; before it the task has lost"
+		for i, a := range e.Attempts[:n] {
+			if i > 0 {
+				text += ","
+			}
+			text += fmt.Sprintf(" rank %d (%s): %s", a.Rank, a.Node, a.Reason)
+		}
+	}
+	return text
 }
 
 // NoRetry marks an error that a function returns as one that running it again would not mend: Retries does not apply.

@@ -26,7 +26,17 @@ type helloRank struct {
 
 // A welcome tells a link that all ranks are in.
 type welcome struct {
-	Slots []int // of every rank
+	Epoch uint64      // of the membership it tells of
+	Slots []int       // of every rank
+	Lost  []LostError // ranks that are lost, if the link comes after the start
+}
+
+// A membership tells what has changed since the one before it.
+type membership struct {
+	Epoch uint64
+	Slots []int       // of every rank; 0 where it is lost
+	Lost  []LostError `cbor:",omitempty"` // ranks that are lost now
+	Back  []int       `cbor:",omitempty"` // and that are back: as a new incarnation, which knows of nothing
 }
 
 // readCBOR reads a frame of a kind that the reader's limits name.
@@ -66,8 +76,8 @@ func (h *hello) check(job string, size int, allowed func(rank int) bool) error {
 			return fmt.Errorf("it claims rank %d of %d", r.Rank, size)
 		case !allowed(r.Rank):
 			return fmt.Errorf("it claims rank %d, which its certificate does not name", r.Rank)
-		case r.Incarnation != 0:
-			return fmt.Errorf("it is incarnation %d of rank %d, expected is 0", r.Incarnation, r.Rank)
+		case r.Role != place.SPMD && r.Role != place.Serve:
+			return fmt.Errorf("it says that rank %d is %v", r.Rank, r.Role)
 		case r.Slots < 0 || r.Slots > 1<<16:
 			return fmt.Errorf("it claims %d slots", r.Slots)
 		}

@@ -11,47 +11,82 @@ import (
 
 // The hub is the part of rank 0 that all frames pass: it schedules tasks and relays the rest.
 type hub struct {
-	members []*member // by rank; port and link do not change once all are welcome
+	members []*member // by rank
 	node    func(rank int) string
-	links   []*link
-	urgent  atomic.Bool // a rank waits for what it was sent since the last flush
+	urgent  atomic.Bool            // a rank waits for what it was sent since the last flush
+	ports   atomic.Pointer[[]port] // of the members, for relaying without mu; what it points to does not change
+	readers sync.WaitGroup         // of links; none is added once over is set
 
 	mu      sync.Mutex // guards the fields below; held while whole batches of frames are handled, never across I/O
-	levels  [3][]*member
-	turn    int
-	queue   queue           // tasks for any rank
-	nested  queue           // those that running tasks wait for
-	guess   []time.Duration // how long each function runs
+	links   []*link
+	epoch   uint64           // changes of the members' slots and presence so far
+	any     *pool            // of tasks that any rank may run
+	nodes   []*pool          // of tasks for the ranks of a node
+	pools   map[string]*pool // of tasks for a list of ranks, by the list
+	key     []byte           // to look a list up, made in the same memory each time
+	guess   []time.Duration  // how long each function runs
 	options optionCache
-	parts   assembler // of tasks
-	spare   *task     // to be used again
+	clock   time.Duration // what now returns, 0 if it must look
+	order   uint64        // runs so far
+	parts   assembler     // of tasks
+	late    int           // results that came late or twice, and were dropped
+	spare   *task         // to be used again
 	spares  int
 	touched []port // were sent something since they were flushed
-	byes    int    // ranks that have called Close
-	over    bool   // all have, or one is lost
+	present int    // ranks that are not lost
+	byes    int    // of them, those that have called Close
+	want    int    // slots of the job, if somebody has set them
+	over    bool   // all have, or a rank is lost that the job cannot do without
 }
 
-// newHub makes the hub of a job; ranks join it before it is used.
-func newHub(slots []int, functions int, node func(rank int) string) *hub {
-	h := &hub{node: node, guess: make([]time.Duration, functions)}
+// newHub makes the hub of rank 0's job; ranks join it before it is used.
+func newHub(c *Comm) *hub {
+	h := &hub{node: c.nodeName, guess: make([]time.Duration, len(c.fns)), pools: make(map[string]*pool)}
 	for i := range h.guess {
 		h.guess[i] = maxAhead // until it is known
 	}
-	for rank, n := range slots {
-		h.members = append(h.members, &member{rank: rank, slots: n})
+	for rank, n := range c.slots {
+		h.members = append(h.members, &member{rank: rank, slots: n, base: n})
+	}
+	h.members[0].role = c.role
+	h.any = &pool{ranks: h.members, any: true}
+	for range c.nodes {
+		h.nodes = append(h.nodes, &pool{})
+	}
+	for rank, n := range c.node {
+		m := h.members[rank]
+		m.node = h.nodes[n]
+		m.node.ranks = append(m.node.ranks, m)
 	}
 	return h
 }
 
-// open lists the members by load. All have their ports and slots.
+// open seats the members. All have their ports and slots.
 func (h *hub) open() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, m := range h.members {
 		m.level = m.measure()
-		m.at = len(h.levels[m.level])
-		h.levels[m.level] = append(h.levels[m.level], m)
+		h.present++
+		h.seat(m)
 	}
+	h.publish()
+}
+
+// seat seats a member in all the pools it is to be in.
+func (h *hub) seat(m *member) {
+	for _, p := range h.poolsOf(m) {
+		p.seat(m)
+	}
+}
+
+// publish makes the members' ports known to those who relay.
+func (h *hub) publish() {
+	ports := make([]port, len(h.members))
+	for i, m := range h.members {
+		ports[i] = m.port
+	}
+	h.ports.Store(&ports)
 }
 
 // receive takes a frame from a rank. h.mu is held, unless the frame is to be relayed. The error is a breach of the
@@ -68,6 +103,8 @@ func (h *hub) receive(m *member, f frame.Header, payload []byte) error {
 		h.cancel(m, f.ID)
 	case kindYield, kindResume:
 		return h.yields(m, f.ID, f.Kind == kindYield)
+	case kindSlots:
+		return h.setSlots(f.ID)
 	case kindAbort:
 		h.lose(m, string(payload))
 	case kindBye:
@@ -87,13 +124,17 @@ func relayed(k frame.Kind) bool {
 	return false
 }
 
-// relay passes a frame on from rank to rank. It returns where it went.
+// relay passes a frame on from rank to rank. It returns where it went: nil if the rank is lost, which its sender hears
+// of by another frame.
 func (h *hub) relay(f frame.Header, payload []byte) (port, error) {
-	if int64(f.Dst) >= int64(len(h.members)) {
-		return nil, fmt.Errorf("a message for rank %d of %d", f.Dst, len(h.members))
+	ports := *h.ports.Load()
+	if int64(f.Dst) >= int64(len(ports)) {
+		return nil, fmt.Errorf("a message for rank %d of %d", f.Dst, len(ports))
 	}
-	to := h.members[f.Dst].port
-	to.send(f, payload)
+	to := ports[f.Dst]
+	if to != nil {
+		to.send(f, payload)
+	}
 	return to, nil
 }
 
@@ -132,29 +173,24 @@ func (h *hub) bye(m *member) error {
 	}
 	m.bye = true
 	h.byes++
-	if h.byes < len(h.members) || h.over {
-		return nil
-	}
-	h.over = true
-	h.broadcast(frame.Header{Kind: kindBye}, nil)
+	h.parting()
 	return nil
 }
 
-// lose ends the job: a rank is lost.
-func (h *hub) lose(m *member, reason string) {
-	if h.over {
+// parting ends the job once all ranks that are there have called Close.
+func (h *hub) parting() {
+	if h.byes < h.present || h.over {
 		return
 	}
 	h.over = true
-	b, err := cborEnc.Marshal(LostError{Rank: m.rank, Node: h.node(m.rank), Reason: reason})
-	if err != nil {
-		panic(err) // strings and numbers always encode
-	}
-	h.broadcast(frame.Header{Kind: kindLost}, b)
+	h.broadcast(frame.Header{Kind: kindBye}, nil)
 }
 
 func (h *hub) broadcast(f frame.Header, payload []byte) {
 	for _, m := range h.members {
+		if m.lost != nil {
+			continue
+		}
 		f.Dst = uint32(m.rank)
 		m.port.send(f, payload)
 		h.touch(m)
@@ -163,20 +199,23 @@ func (h *hub) broadcast(f frame.Header, payload []byte) {
 }
 
 // finish ends the links: in order the other ranks close them, having read the bye.
-func (h *hub) finish(readers *sync.WaitGroup, err error) {
+func (h *hub) finish(err error) {
 	h.flush()
 	hurry := lingerTime
 	if err != nil {
 		hurry = 100 * time.Millisecond // enough for them to hear of it
 	}
+	h.mu.Lock()
+	links := h.links // does not change any more: the job is over
+	h.mu.Unlock()
 	timer := time.AfterFunc(hurry, func() {
-		for _, l := range h.links {
+		for _, l := range links {
 			l.conn.Close()
 		}
 	})
-	readers.Wait()
+	h.readers.Wait()
 	timer.Stop()
-	for _, l := range h.links {
+	for _, l := range links {
 		l.close()
 	}
 }

@@ -106,7 +106,7 @@ func newSingleton(s settings, fns []*function) (*Comm, error) {
 		return nil, errors.New("comm: Slots(0) in a job of one rank: nobody would run a task")
 	}
 	c := newComm(p, place.SPMD, s, fns)
-	h := newHub(c.slots, len(fns), c.nodeName)
+	h := newHub(c)
 	c.connect(h)
 	c.cleanup = func(error) {}
 	return c, nil

@@ -39,7 +39,7 @@ func join(ctx context.Context, agent *place.Link, role place.Role, s settings, f
 		c.run(l, leave)
 		return c, nil
 	}
-	h := newHub(c.slots, len(fns), c.nodeName)
+	h := newHub(c)
 	d := newDoor(h, c, p, signatures(fns))
 	d.open(agent.Listeners)
 	if err := c.host(ctx, d, leave); err != nil {
@@ -81,23 +81,23 @@ func (c *Comm) host(ctx context.Context, d *door, leave func(error)) error {
 		d.close()
 		return err
 	}
-	hi, err := appendCBOR(nil, kindWelcome, welcome{Slots: c.slots})
-	if err != nil {
-		return err
-	}
-	h.members[0].slots = c.slots[0]
 	c.connect(h)
-	var readers sync.WaitGroup
-	for _, l := range h.links { // before any reader starts: nothing may overtake a welcome
+	hi, links := h.welcome(0), h.links
+	for _, l := range links { // before any reader starts: nothing may overtake a welcome
 		l.out = append(l.out, hi...)
 		l.start()
+		h.readers.Add(1) // all before the first can be done
 	}
-	for _, l := range h.links {
+	for _, l := range links {
 		l.flush()
-		readers.Go(func() { h.read(l) })
+		go func() {
+			defer h.readers.Done()
+			h.read(l)
+		}()
 	}
+	close(d.started)
 	c.cleanup = func(err error) {
-		h.finish(&readers, err)
+		h.finish(err)
 		d.close()
 		leave(err)
 	}

@@ -31,6 +31,7 @@ type link struct {
 
 	wake   chan struct{} // has room for one
 	writer sync.WaitGroup
+	ended  chan struct{} // closed when the hub's reader of it has ended
 }
 
 // A chunk is a frame with a payload that is not copied.
@@ -41,7 +42,7 @@ type chunk struct {
 
 // newLink makes a link whose frames are read under limits.
 func newLink(conn io.ReadWriteCloser, limits *frame.Limits) *link {
-	l := &link{conn: conn, reader: frame.NewReader(conn, limits), wake: make(chan struct{}, 1)}
+	l := &link{conn: conn, reader: frame.NewReader(conn, limits), wake: make(chan struct{}, 1), ended: make(chan struct{})}
 	l.try = tryWriter(conn)
 	return l
 }
@@ -76,9 +77,9 @@ func (l *link) sendChunks(h frame.Header, payload []byte) {
 }
 
 // behind says whether a small frame must not overtake the queued chunks: messages of one rank to another keep their
-// order, and a task its cancel.
+// order, a task its cancel, and what came of a rank the word that it is lost.
 func (l *link) behind(h frame.Header) bool {
-	if h.Kind == kindCancel {
+	if h.Kind == kindCancel || h.Kind == kindMembers {
 		return true
 	}
 	for i := range l.bulk {

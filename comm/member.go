@@ -1,42 +1,55 @@
 package comm
 
-import "time"
+import (
+	"time"
 
-// A task as the hub sees it.
+	"github.com/pprun/pprun/comm/place"
+)
+
+// A task as the hub sees it. The hub keeps its payload until the result is there, since it may have to run again.
 type task struct {
-	next    *task   // in a queue, or of those to be used again
-	src     *member // that submitted it
-	id      uint64  // among the tasks of src
-	on      *member // that runs it, or must
-	run     uint64  // id of the run, among those of on
-	payload []byte  // head, options and argument
-	begun   bool    // on a rank
-	dropped bool    // canceled: nobody waits for its result
-	options *taskOptions
-	queued  time.Duration // how long it waited for a rank
-	yielded bool          // it waits for others and holds no slot
-	partial bool          // a part of its result has come
-	guess   time.Duration
-	small   [32]byte
+	prev, next *task   // in a queue, or (next) of those to be used again
+	src        *member // that submitted it
+	id         uint64  // among the tasks of src
+	pool       *pool   // whose ranks may run it
+	on         *member // that runs it; nil while it waits
+	run        uint64  // id of the run, among those of on
+	order      uint64  // of the run, among all runs
+	payload    []byte  // head, options and argument
+	options    *taskOptions
+	lost       *[]Attempt    // ranks that were lost while it may have run there
+	queued     time.Duration // when it began to wait; once it runs, how long it waited
+	guess      time.Duration // of the run
+	failed     uint32        // how often it ended in an error of its own and was tried again
+	dropped    bool          // nobody waits for its result
+	yielded    bool          // it waits for others and holds no slot
+	partial    bool          // a part of its result has come
+	small      [32]byte
 }
 
 func (t *task) fn() uint32 { return parseTaskHead(t.payload).fn }
 
-// A member is a rank as the hub sees it. The hub's mu guards it, but for port and what never changes.
+// A member is a rank as the hub sees it. The hub's mu guards it, but for rank.
 type member struct {
-	rank  int
-	slots int
-	port  port
-	link  *link // nil for rank 0
+	rank        int
+	role        place.Role
+	incarnation uint32
+	slots       int        // tasks it runs at once
+	base        int        // the same, as it said itself
+	port        port       // nil while it is lost
+	link        *link      // nil for rank 0
+	lost        *LostError // why it is not there
+	final       bool       // it will not come back
 
 	submitted []*task // by the index in the task's id
 	runs      table[*task]
 	yielded   int           // of runs
 	ahead     time.Duration // guessed time of runs
 	bytes     int           // of runs
-	own       queue         // tasks for this rank only
+	node      *pool         // of tasks for the ranks of its node
+	seats     []*seat
+	alone     *pool // of tasks for this rank only; nil if there were none yet
 	level     level
-	at        int // index in hub.levels[level]
 	bye       bool
 }
 
@@ -49,48 +62,51 @@ const (
 	full
 )
 
+// measure returns a rank's level. One without slots runs the tasks that are for it one after another.
 func (m *member) measure() level {
+	slots := max(1, m.slots)
 	holds := m.runs.len() - m.yielded
 	switch {
-	case holds < m.slots:
+	case holds < slots:
 		return idle
-	case m.slots == 0:
-		return full
-	case holds < 2*m.slots,
-		holds < maxAheadTasks && m.bytes < maxAheadBytes && m.ahead < maxAhead*time.Duration(m.slots):
+	case holds < 2*slots,
+		holds < maxAheadTasks && m.bytes < maxAheadBytes && m.ahead < maxAhead*time.Duration(slots):
 		return ready
 	}
 	return full
 }
 
-// A queue is a list of tasks, first in first out.
-type queue struct{ first, last *task }
-
-func (q *queue) push(t *task) {
-	if q.first == nil {
-		q.first = t
-	} else {
-		q.last.next = t
+// relevel puts a rank where it belongs after its load changed.
+func (m *member) relevel() {
+	l := m.measure()
+	if l == m.level {
+		return
 	}
-	q.last = t
+	for _, s := range m.seats {
+		s.take(m.level)
+		s.put(l)
+	}
+	m.level = l
 }
 
-func (q *queue) pop() *task {
-	t := q.first
-	if t != nil {
-		q.first = t.next
-		t.next = nil
+// next returns the pool with the most urgent task for a rank, nil if none waits. Of pools that are alike the smaller
+// comes first: fewer ranks can run what waits there.
+func (m *member) next() *pool {
+	var best *pool
+	for _, s := range m.seats {
+		p := s.pool
+		switch {
+		case p.queue.empty():
+		case best == nil || p.queue.top() > best.queue.top(),
+			p.queue.top() == best.queue.top() && len(p.ranks) < len(best.ranks):
+			best = p
+		}
 	}
-	return t
+	return best
 }
 
 // unlist forgets a task's id.
-func (h *hub) unlist(t *task) {
-	i := int(uint32(t.id))
-	if t.src.submitted[i] == t {
-		t.src.submitted[i] = nil
-	}
-}
+func (t *task) unlist() { t.src.submitted[uint32(t.id)] = nil }
 
 // take and release reuse tasks: a hub that has run a million of them need not make another.
 func (h *hub) take() *task {
@@ -105,6 +121,7 @@ func (h *hub) take() *task {
 const maxSpares = 8192
 
 func (h *hub) release(t *task) {
+	t.pool.tasks--
 	if h.spares < maxSpares {
 		*t = task{next: h.spare}
 		h.spare = t

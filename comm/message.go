@@ -25,7 +25,8 @@ type mailbox struct {
 	boxes  map[boxKey]*box
 	unread int            // bytes in all boxes, with messageCost for each message
 	err    error          // why nothing comes any more
-	failed chan struct{}  // closed with err set
+	lost   []error        // why nothing comes from a rank, or goes to it
+	broken chan struct{}  // closed and made anew when one of them is set: who waits looks again
 	sent   []int          // bytes under way, by destination
 	heard  []int          // bytes arrived and not acknowledged, by source
 	opened chan struct{}  // closed when a window opens; nil if nobody waits
@@ -46,7 +47,8 @@ type box struct {
 func (b *mailbox) init(c *Comm, maxUnread int) {
 	b.comm, b.maxUnread = c, maxUnread
 	b.boxes = make(map[boxKey]*box)
-	b.failed = make(chan struct{})
+	b.broken = make(chan struct{})
+	b.lost = make([]error, c.Size())
 	b.sent, b.heard = make([]int, c.Size()), make([]int, c.Size())
 }
 
@@ -100,17 +102,17 @@ func (c *Comm) SendMessage(ctx context.Context, dst int, tag uint64, b []byte) e
 func (b *mailbox) reserve(ctx context.Context, dst, n int) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for b.err == nil && b.sent[dst] > 0 && b.sent[dst]+n > messageWindow {
+	for b.failure(dst) == nil && b.sent[dst] > 0 && b.sent[dst]+n > messageWindow {
 		if b.opened == nil {
 			b.opened = make(chan struct{})
 		}
-		opened := b.opened
+		opened, broken := b.opened, b.broken
 		b.mu.Unlock()
 		b.comm.up.flush()
 		var err error
 		select {
 		case <-opened:
-		case <-b.failed:
+		case <-broken:
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
@@ -119,8 +121,19 @@ func (b *mailbox) reserve(ctx context.Context, dst, n int) error {
 			return err
 		}
 	}
+	if err := b.failure(dst); err != nil {
+		return err
+	}
 	b.sent[dst] += n
-	return b.err
+	return nil
+}
+
+// failure is why nothing comes from a rank or goes to it. b.mu is held.
+func (b *mailbox) failure(rank int) error {
+	if b.err != nil {
+		return b.err
+	}
+	return b.lost[rank]
 }
 
 // acked opens the window to dst again.
@@ -214,13 +227,14 @@ func (b *mailbox) take(ctx context.Context, src int, tag uint64) ([]byte, error)
 			delete(b.boxes, boxKey{src, tag})
 		}
 	}()
-	for len(x.messages) == 0 && b.err == nil {
+	for len(x.messages) == 0 && b.failure(src) == nil {
+		broken := b.broken
 		b.mu.Unlock()
 		b.comm.up.flush()
 		var err error
 		select {
 		case <-x.filled:
-		case <-b.failed:
+		case <-broken:
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
@@ -230,7 +244,7 @@ func (b *mailbox) take(ctx context.Context, src int, tag uint64) ([]byte, error)
 		}
 	}
 	if len(x.messages) == 0 {
-		return nil, b.err
+		return nil, b.failure(src)
 	}
 	message := x.messages[0]
 	x.messages[0] = nil
@@ -251,6 +265,40 @@ func (b *mailbox) fail(err error) {
 	defer b.mu.Unlock()
 	if b.err == nil {
 		b.err = err
-		close(b.failed)
+		b.wake()
+	}
+}
+
+// wake has all who wait look again. b.mu is held.
+func (b *mailbox) wake() {
+	close(b.broken)
+	b.broken = make(chan struct{})
+}
+
+// lose ends what waits for a rank. What has come from it may still be received, until it is back.
+func (b *mailbox) lose(lost *LostError) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lost[lost.Rank] = lost
+	b.sent[lost.Rank], b.heard[lost.Rank] = 0, 0
+	b.wake()
+}
+
+// regain forgets a rank's earlier incarnation, whose messages the present one knows nothing of.
+func (b *mailbox) regain(rank int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lost[rank] = nil
+	for key, x := range b.boxes {
+		if key.src != rank {
+			continue
+		}
+		for _, message := range x.messages {
+			b.unread -= messageCost + len(message)
+		}
+		x.messages = nil
+		if x.waiting == 0 {
+			delete(b.boxes, key)
+		}
 	}
 }

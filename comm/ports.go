@@ -13,11 +13,14 @@ func (p hubPort) send(f frame.Header, payload []byte) {
 		if err != nil {
 			panic("comm: " + err.Error()) // SendMessage checks
 		}
-		to.nudge()
+		if to != nil {
+			to.nudge()
+		}
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.clock = 0
 	if err := h.receive(m, f, payload); err != nil {
 		h.lose(m, err.Error())
 	}

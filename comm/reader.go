@@ -21,8 +21,9 @@ type reader struct {
 // maxHandled is how many frames are handled before others get the lock.
 const maxHandled = 128
 
-// read handles what comes over a link until it ends, and with it the job.
+// read handles what comes over a link until it ends, and with it the job unless its ranks only serve.
 func (h *hub) read(l *link) {
+	defer close(l.ended)
 	r := &reader{hub: h, link: l}
 	err := r.loop()
 	reason := "its link broke: " + err.Error()
@@ -30,9 +31,13 @@ func (h *hub) read(l *link) {
 		reason = "it ended, or its link was cut"
 	}
 	r.lock()
-	h.lose(h.members[l.ranks[0]], reason)
+	goesOn := h.cut(l, reason)
 	r.unlock()
 	r.flush()
+	if goesOn {
+		l.conn.Close()
+		l.close()
+	}
 }
 
 func (r *reader) loop() error {
@@ -65,7 +70,7 @@ func (r *reader) handle(f frame.Header, payload []byte) error {
 	if relayed(f.Kind) {
 		r.unlock()
 		to, err := r.hub.relay(f, payload)
-		if err == nil {
+		if to != nil {
 			r.touched = append(r.touched, to)
 		}
 		return err
@@ -77,6 +82,7 @@ func (r *reader) handle(f frame.Header, payload []byte) error {
 func (r *reader) lock() {
 	if r.handled == 0 {
 		r.hub.mu.Lock()
+		r.hub.clock = 0
 	}
 	r.handled++
 }

@@ -2,6 +2,8 @@ package comm
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/pprun/pprun/comm/frame"
@@ -10,87 +12,12 @@ import (
 // The scheduler gives tasks to ranks: first to those with an idle slot, then ahead of need to those whose queue is
 // short in time. How long a function runs is learned from its results; a rank holds two tasks for each slot or as many
 // as take maxAhead, so that long tasks stay here, where any rank may still take them, and short ones do not wait for
-// the network. What nested tasks submit goes first: others may wait for it.
+// the network.
 const (
 	maxAhead      = time.Millisecond // of work that a slot has ahead of it
 	maxAheadTasks = 1024             // that a rank has at once
 	maxAheadBytes = 256 << 10        // of arguments that it has at once, if of two tasks for each slot or more
 )
-
-// relevel puts a rank where it belongs after its load changed.
-func (h *hub) relevel(m *member) {
-	l := m.measure()
-	if l == m.level {
-		return
-	}
-	old := h.levels[m.level]
-	last := old[len(old)-1]
-	old[m.at], last.at = last, m.at
-	h.levels[m.level] = old[:len(old)-1]
-	m.level, m.at = l, len(h.levels[l])
-	h.levels[l] = append(h.levels[l], m)
-}
-
-// swap moves a rank to another place among those of its level.
-func (h *hub) swap(m *member, to int) {
-	ms := h.levels[m.level]
-	other := ms[to]
-	ms[m.at], ms[to] = other, m
-	other.at, m.at = m.at, to
-}
-
-// pick chooses a rank for the next task: nil if all are full. Of idle ones the hub's own comes first, being next door,
-// then the last to become idle, which is still awake; those that are ready take turns.
-func (h *hub) pick() *member {
-	if h.members[0].level == idle {
-		return h.members[0]
-	}
-	if ms := h.levels[idle]; len(ms) > 0 {
-		return ms[len(ms)-1]
-	}
-	if ms := h.levels[ready]; len(ms) > 0 {
-		h.turn++
-		return ms[h.turn%len(ms)]
-	}
-	return nil
-}
-
-// dispatch gives tasks to ranks while there are both.
-func (h *hub) dispatch() {
-	for h.nested.first != nil || h.queue.first != nil {
-		m := h.pick()
-		if m == nil {
-			return
-		}
-		t := h.nested.pop()
-		if t == nil {
-			t = h.queue.pop()
-		}
-		if t.dropped {
-			h.release(t)
-			continue
-		}
-		h.begin(t, m)
-	}
-}
-
-// begin sends a task to a rank.
-func (h *hub) begin(t *task, m *member) {
-	t.on, t.begun = m, true
-	t.run = m.runs.add(t)
-	t.guess = h.guess[t.fn()]
-	m.ahead += t.guess
-	m.bytes += len(t.payload)
-	if m.level == idle {
-		h.urgent.Store(true)
-	}
-	m.port.send(frame.Header{Kind: kindRun, Src: uint32(t.src.rank), Dst: uint32(m.rank), ID: t.run}, t.payload)
-	h.touch(m)
-	h.relevel(m)
-	if m.level == idle { // with more slots: others first
-		h.swap(m, 0)
-	}
-}
 
 // submit takes a task from a rank. payload is lent or given.
 func (h *hub) submit(m *member, f frame.Header, payload []byte) error {
@@ -104,15 +31,17 @@ func (h *hub) submit(m *member, f frame.Header, payload []byte) error {
 	}
 	i := int(uint32(f.ID))
 	switch {
-	case i > 2*len(m.submitted)+maxGap:
-		return fmt.Errorf("a task with id %#x after %d", f.ID, len(m.submitted))
 	case int(head.fn) >= len(h.guess):
 		return fmt.Errorf("a task of function %d of %d", head.fn, len(h.guess))
-	case f.Dst != anyRank && int(f.Dst) >= len(h.members):
-		return fmt.Errorf("a task for rank %d of %d", f.Dst, len(h.members))
+	case i > 2*len(m.submitted)+maxGap:
+		return fmt.Errorf("a task with id %#x after %d", f.ID, len(m.submitted))
+	}
+	p, err := h.poolOf(f.Dst, options)
+	if err != nil {
+		return err
 	}
 	t := h.take()
-	t.src, t.id, t.options = m, f.ID, options
+	t.src, t.id, t.options, t.pool = m, f.ID, options, p
 	if len(payload) <= lentLen {
 		t.payload = append(t.small[:0], payload...)
 	} else {
@@ -122,42 +51,105 @@ func (h *hub) submit(m *member, f frame.Header, payload []byte) error {
 		m.submitted = append(m.submitted, nil)
 	}
 	m.submitted[i] = t
-	switch {
-	case f.Dst != anyRank:
-		on := h.members[f.Dst]
-		on.own.push(t)
-		h.beginOwn(on)
+	p.tasks++
+	if on := p.pick(); on != nil {
+		h.begin(t, on)
 		return nil
-	case head.flags&flagNested != 0:
-		h.nested.push(t)
-	default:
-		h.queue.push(t)
 	}
-	h.dispatch()
+	if len(p.levels[full]) == 0 && p.hopeless() {
+		h.fail(t, p.lostError())
+		return nil
+	}
+	t.queued = h.now()
+	p.queue.push(t)
 	return nil
 }
 
-// beginOwn gives a rank the tasks that are for it only, while it has room.
-func (h *hub) beginOwn(m *member) {
-	for m.own.first != nil && (m.level != full || m.runs.len()-m.yielded < 2) {
-		t := m.own.pop()
-		if t.dropped {
-			h.release(t)
-			continue
+// feed gives a rank the tasks that it may run, the most urgent first, while it has room.
+func (h *hub) feed(m *member) {
+	for m.level != full {
+		p := m.next()
+		if p == nil {
+			return
 		}
+		t := p.queue.pop()
+		t.queued = max(0, h.now()-t.queued)
 		h.begin(t, m)
 	}
 }
 
-// result takes a result, or a part of one, from the rank that ran the task and passes it on.
+// begin sends a task to a rank.
+func (h *hub) begin(t *task, m *member) {
+	t.on = m
+	t.run = m.runs.add(t)
+	t.order = h.order
+	h.order++
+	t.guess = h.guess[t.fn()]
+	m.ahead += t.guess
+	m.bytes += len(t.payload)
+	if m.level == idle {
+		h.urgent.Store(true)
+	}
+	m.port.send(frame.Header{Kind: kindRun, Src: uint32(t.src.rank), Dst: uint32(m.rank), ID: t.run}, t.payload)
+	h.touch(m)
+	m.relevel()
+	if m.level == idle { // with more slots: others first
+		for _, s := range m.seats {
+			s.swap(0)
+		}
+	}
+}
+
+// end takes a task off the rank that ran it.
+func (h *hub) end(t *task) {
+	m := t.on
+	m.runs.remove(t.run)
+	m.ahead -= t.guess
+	m.bytes -= len(t.payload)
+	if t.yielded {
+		m.yielded--
+	}
+	t.on, t.yielded, t.partial = nil, false, false
+}
+
+// refill gives more to a rank that has room now.
+func (h *hub) refill(m *member) {
+	m.relevel()
+	if m.level == idle { // and awake: it comes next
+		for _, s := range m.seats {
+			s.swap(len(s.pool.levels[idle]) - 1)
+		}
+	}
+	h.feed(m)
+}
+
+// result takes a result, or a part of one, from the rank that ran the task and passes it on, unless the task is to be
+// tried again.
 func (h *hub) result(m *member, f frame.Header, payload []byte) error {
 	t, ok := m.runs.get(f.ID)
-	if !ok {
+	switch {
+	case !ok && m.runs.gave(f.ID):
+		h.late++ // it has ended already
+		return nil
+	case !ok:
 		return fmt.Errorf("a result of run %#x, which it does not have", f.ID)
+	case !t.partial && (len(payload) < resultHeadLen || parseResultHead(payload).status >= statusLost):
+		return fmt.Errorf("a result of run %#x that makes no sense", f.ID)
 	}
-	if len(payload) >= resultHeadLen && !t.partial {
+	more := f.Flags&frame.More != 0
+	if !t.partial {
+		head := parseResultHead(payload)
 		g := &h.guess[t.fn()]
-		*g += (min(parseResultHead(payload).ran, time.Hour) - *g) / 4
+		*g += (min(head.ran, time.Hour) - *g) / 4
+		if !more && !t.dropped && t.retries(head.status) {
+			t.failed++
+			h.end(t)
+			h.again(t)
+			t.pool.queue.push(t)
+			h.refill(m)
+			h.place(t.pool)
+			return nil
+		}
 		putQueued(payload, t.queued) // in place: whoever lent it does not read it again
 	}
 	if !t.dropped {
@@ -165,30 +157,26 @@ func (h *hub) result(m *member, f frame.Header, payload []byte) error {
 		to.port.send(frame.Header{Kind: kindResult, Flags: f.Flags, Src: uint32(m.rank), Dst: uint32(to.rank), ID: t.id}, payload)
 		h.touch(to)
 	}
-	if t.partial = f.Flags&frame.More != 0; t.partial {
+	if t.partial = more; more {
 		return nil
 	}
-	m.runs.remove(f.ID)
-	m.ahead -= t.guess
-	m.bytes -= len(t.payload)
-	if t.yielded {
-		m.yielded--
+	h.end(t)
+	if !t.dropped {
+		t.unlist()
 	}
-	h.unlist(t)
 	h.release(t)
-	h.relevel(m)
-	if m.level == idle { // and awake: it comes next
-		h.swap(m, len(h.levels[idle])-1)
-	}
-	h.beginOwn(m)
-	h.dispatch()
+	h.refill(m)
 	return nil
 }
 
 // offer passes on the word that a result is there to be fetched.
 func (h *hub) offer(m *member, f frame.Header, payload []byte) error {
 	t, ok := m.runs.get(f.ID)
-	if !ok {
+	switch {
+	case !ok && m.runs.gave(f.ID):
+		h.late++
+		return nil
+	case !ok:
 		return fmt.Errorf("an offer of run %#x, which it does not have", f.ID)
 	}
 	to := t.src
@@ -203,28 +191,64 @@ func (h *hub) offer(m *member, f frame.Header, payload []byte) error {
 	return nil
 }
 
-// cancel drops a task that has not begun, and passes the word on for one that has.
+// retries says whether a task runs again after it ended with a status.
+func (t *task) retries(s status) bool {
+	return (s == statusError || s == statusPanic) && int(t.failed) < t.options.Retries
+}
+
+// again makes a task that has ended, or may have, ready for another run.
+func (h *hub) again(t *task) {
+	if len(t.payload) > lentLen {
+		t.payload = slices.Clone(t.payload) // it was given away: a link may still be reading it
+	}
+	if t.payload[attemptAt] < math.MaxUint8 {
+		t.payload[attemptAt]++
+	}
+	t.queued = h.now()
+}
+
+// place gives the tasks of a pool to ranks while there are both.
+func (h *hub) place(p *pool) {
+	for !p.queue.empty() {
+		m := p.pick()
+		if m == nil {
+			return
+		}
+		h.feed(m)
+	}
+}
+
+// cancel drops a task that nobody waits for any more, and passes the word on if it has begun.
 func (h *hub) cancel(m *member, id uint64) {
 	h.parts.drop(kindSubmit, uint32(m.rank), anyRank, id)
 	i := int(uint32(id))
-	if i >= len(m.submitted) || m.submitted[i] == nil || m.submitted[i].id != id {
+	if i < len(m.submitted) && m.submitted[i] != nil && m.submitted[i].id == id {
+		h.drop(m.submitted[i])
+	}
+}
+
+func (h *hub) drop(t *task) {
+	t.unlist()
+	if t.on == nil {
+		t.pool.queue.remove(t)
+		h.release(t)
 		return
 	}
-	t := m.submitted[i]
-	h.unlist(t)
 	t.dropped = true
-	if t.begun {
-		t.on.port.send(frame.Header{Kind: kindCancel, Src: uint32(m.rank), Dst: uint32(t.on.rank), ID: t.run}, nil)
-		h.touch(t.on)
-		h.urgent.Store(true)
-	} else {
-		t.payload = append(t.small[:0], t.payload[:taskHeadLen]...) // its argument is not needed any more
+	if t.on.lost != nil { // both ends of it are lost at once
+		return
 	}
+	t.on.port.send(frame.Header{Kind: kindCancel, Src: uint32(t.src.rank), Dst: uint32(t.on.rank), ID: t.run}, nil)
+	h.touch(t.on)
+	h.urgent.Store(true)
 }
 
 // yields notes that a run holds no slot, or holds one again.
 func (h *hub) yields(m *member, id uint64, yielded bool) error {
 	t, ok := m.runs.get(id)
+	if !ok && m.runs.gave(id) {
+		return nil
+	}
 	if !ok || t.yielded == yielded {
 		return fmt.Errorf("a yield or resume of run %#x", id)
 	}
@@ -234,8 +258,15 @@ func (h *hub) yields(m *member, id uint64, yielded bool) error {
 	} else {
 		m.yielded--
 	}
-	h.relevel(m)
-	h.beginOwn(m)
-	h.dispatch()
+	m.relevel()
+	h.feed(m)
 	return nil
+}
+
+// now is the time, read once for all the frames that are handled together, if one needs it.
+func (h *hub) now() time.Duration {
+	if h.clock == 0 {
+		h.clock = uptime()
+	}
+	return h.clock
 }

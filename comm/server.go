@@ -35,6 +35,15 @@ func (s *server) init(c *Comm) {
 	s.work.L, s.slot.L = &s.mu, &s.mu
 }
 
+// resize changes how many tasks run at once; those that run go on.
+func (s *server) resize(slots int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slots = max(1, slots)
+	s.slot.Broadcast()
+	s.wake()
+}
+
 // enqueue takes a task from the hub. payload is lent or given.
 func (s *server) enqueue(h frame.Header, payload []byte) error {
 	head, options, args, err := s.options.split(payload)

@@ -34,6 +34,12 @@ func (t *table[T]) get(id uint64) (v T, ok bool) {
 	return t.rows[i].value, true
 }
 
+// gave says whether an id was in use once and is not any more.
+func (t *table[T]) gave(id uint64) bool {
+	i := uint32(id)
+	return int(i) < len(t.rows) && t.rows[i].used > uint32(id>>32)
+}
+
 // remove forgets an id that is in use.
 func (t *table[T]) remove(id uint64) {
 	i := uint32(id)

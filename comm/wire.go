@@ -2,6 +2,7 @@ package comm
 
 import (
 	"encoding/binary"
+	"math"
 	"time"
 
 	"github.com/pprun/pprun/comm/frame"
@@ -28,7 +29,9 @@ import (
 //	rank -> rank  release  of a blob (id)
 //	rank -> rank  forget   a blob that was fetched: it was released
 //	rank -> rank  ack      that many message bytes (id) have arrived: the window opens again
-//	hub  -> rank  lost     a rank is lost: all that is pending fails
+//	hub  -> rank  members  a rank that serves is lost or back, or ranks have other slots
+//	hub  -> rank  lost     a rank is lost that the job cannot do without: all that is pending fails
+//	rank -> hub   slots    the job is to run that many tasks at once (id)
 //	rank -> hub   abort    this rank gives the job up
 //	rank -> hub   bye      this rank has called Close, and serves on
 //	hub  -> rank  bye      all ranks have: the link ends
@@ -41,7 +44,7 @@ const (
 	kindDiffer  frame.Kind = 4  // CBOR []signature
 	kindSubmit  frame.Kind = 5  // task head, options, argument
 	kindRun     frame.Kind = 6  // task head, options, argument
-	kindResult  frame.Kind = 7  // result head, result or CBOR wireError
+	kindResult  frame.Kind = 7  // result head, result or CBOR wireError or LostError
 	kindCancel  frame.Kind = 8  // empty
 	kindYield   frame.Kind = 9  // empty
 	kindResume  frame.Kind = 10 // empty
@@ -50,6 +53,8 @@ const (
 	kindLost    frame.Kind = 13 // CBOR LostError
 	kindAbort   frame.Kind = 14 // text
 	kindBye     frame.Kind = 15 // empty
+	kindMembers frame.Kind = 16 // CBOR membership
+	kindSlots   frame.Kind = 17 // empty
 	kindOffer   frame.Kind = 24 // blobRef
 	kindFetch   frame.Kind = 25 // u64 id of the blob, u64 from where, u32 how much; little-endian
 	kindPiece   frame.Kind = 26 // bytes
@@ -77,13 +82,13 @@ var (
 		kindHello: 1 << 20, kindDiffer: 4 << 20,
 		kindSubmit: chunkLen, kindResult: chunkLen, kindMessage: chunkLen, kindAbort: 64 << 10,
 		kindCancel: frame.NoPayload, kindYield: frame.NoPayload, kindResume: frame.NoPayload,
-		kindAck: frame.NoPayload, kindBye: frame.NoPayload,
+		kindAck: frame.NoPayload, kindBye: frame.NoPayload, kindSlots: frame.NoPayload,
 		kindOffer: blobRefLen, kindFetch: fetchLen, kindPiece: pieceLen, kindMissing: frame.NoPayload,
 		kindRelease: frame.NoPayload, kindForget: digestLen,
 	}
 	downLimits = frame.Limits{
 		kindWelcome: 4 << 20, kindRefuse: 64 << 10, kindDiffer: 4 << 20,
-		kindRun: chunkLen, kindResult: chunkLen, kindMessage: chunkLen, kindLost: 64 << 10,
+		kindRun: chunkLen, kindResult: chunkLen, kindMessage: chunkLen, kindLost: 64 << 10, kindMembers: 4 << 20,
 		kindCancel: frame.NoPayload, kindAck: frame.NoPayload, kindBye: frame.NoPayload,
 		kindOffer: blobRefLen, kindFetch: fetchLen, kindPiece: pieceLen, kindMissing: frame.NoPayload,
 		kindRelease: frame.NoPayload, kindForget: digestLen,
@@ -104,7 +109,8 @@ type taskHead struct {
 
 const (
 	taskHeadLen = 8
-	attemptAt   = 5 // index of the attempt
+	flagsAt     = 4 // index of the flags
+	attemptAt   = 5 // and of the attempt
 )
 
 const (
@@ -115,12 +121,12 @@ const (
 
 func putTaskHead(b []byte, h taskHead) {
 	binary.LittleEndian.PutUint32(b, h.fn)
-	b[4], b[attemptAt] = h.flags, h.attempt
+	b[flagsAt], b[attemptAt] = h.flags, h.attempt
 	binary.LittleEndian.PutUint16(b[6:], h.options)
 }
 
 func parseTaskHead(b []byte) taskHead {
-	return taskHead{binary.LittleEndian.Uint32(b), b[4], b[attemptAt], binary.LittleEndian.Uint16(b[6:])}
+	return taskHead{binary.LittleEndian.Uint32(b), b[flagsAt], b[attemptAt], binary.LittleEndian.Uint16(b[6:])}
 }
 
 // resultHead is the head of a result: u8 status, u8 attempt, u48 microseconds queued at the hub, u64 nanoseconds run.
@@ -141,7 +147,8 @@ const (
 	statusError          // the function returned an error, or its argument or result could not travel
 	statusNoRetry        // the same, and it said that running it again is of no use
 	statusPanic          // it panicked
-	statusFailed         // at its submitter: canceled, lost, never sent
+	statusLost           // its ranks were lost: said by the hub only
+	statusFailed         // at its submitter: canceled, never sent; does not travel
 )
 
 func putResultHead(b []byte, h resultHead) {
@@ -161,7 +168,7 @@ func parseResultHead(b []byte) resultHead {
 	v := binary.LittleEndian.Uint64(b)
 	return resultHead{
 		status: status(v), attempt: byte(v >> 8), queued: time.Duration(v>>16) * time.Microsecond,
-		ran: time.Duration(binary.LittleEndian.Uint64(b[8:])),
+		ran: time.Duration(binary.LittleEndian.Uint64(b[8:]) & math.MaxInt64),
 	}
 }
 

@@ -66,7 +66,7 @@ func TestHelloCheck(t *testing.T) {
 		{func(h *hello) { h.Ranks[0].Rank = 4 }, "it claims rank 4 of 4"},
 		{func(h *hello) { h.Ranks[0].Rank = 3 }, "it claims rank 3"},
 		{func(h *hello) { h.Ranks[0].Rank = 2 }, "it claims rank 2, which its certificate does not name"},
-		{func(h *hello) { h.Ranks[1].Incarnation = 1 }, "it is incarnation 1 of rank 3"},
+		{func(h *hello) { h.Ranks[1].Role = place.Plain }, "it says that rank 3 is plain"},
 		{func(h *hello) { h.Ranks[1].Slots = -1 }, "it claims -1 slots"},
 	} {
 		h := good()
@@ -177,6 +177,52 @@ func (sink) send(frame.Header, []byte) {}
 func (sink) flush()                    {}
 func (sink) nudge()                    {}
 
+// testHub makes a hub whose ranks swallow what they are sent. All but rank 0 serve.
+func testHub(slots []int, functions int) *hub {
+	c := &Comm{role: place.SPMD, slots: slots, fns: make([]*function, functions), nodes: []string{"n"}, node: make([]int, len(slots))}
+	h := newHub(c)
+	for _, m := range h.members {
+		m.port = sink{}
+		if m.rank > 0 {
+			m.sit(newTestLink(), helloRank{Rank: m.rank, Slots: m.slots, Role: place.Serve})
+		}
+	}
+	return h
+}
+
+// newTestLink makes a link that nobody reads.
+func newTestLink() *link { return &link{} }
+
+// checkHub checks what must be true of a hub between frames.
+func checkHub(t *testing.T, h *hub) {
+	t.Helper()
+	pools := append([]*pool{h.any}, h.nodes...)
+	for _, p := range h.pools {
+		pools = append(pools, p)
+	}
+	for _, m := range h.members {
+		if m.runs.len() < m.yielded || m.bytes < 0 || m.ahead < 0 || m.level != m.measure() {
+			t.Fatalf("rank %d: %d runs, %d yielded, %d bytes, %v ahead, level %d", m.rank, m.runs.len(), m.yielded, m.bytes, m.ahead, m.level)
+		}
+		if m.alone != nil {
+			pools = append(pools, m.alone)
+		}
+		for _, s := range m.seats {
+			if s.member != m || s.pool.levels[m.level][s.at] != s || m.lost != nil || s.pool.any && m.slots == 0 {
+				t.Fatalf("rank %d sits where it should not: %+v", m.rank, s)
+			}
+			if !s.pool.queue.empty() && m.level != full {
+				t.Fatalf("rank %d has room, and a task waits for it", m.rank)
+			}
+		}
+	}
+	for _, p := range pools {
+		if !p.queue.empty() && p.hopeless() {
+			t.Fatal("a task waits for nobody")
+		}
+	}
+}
+
 // frames cuts fuzz input into frames: kind, src, dst, id (index and use), flags, length, payload.
 func frames(b []byte, f func(frame.Header, []byte)) {
 	for len(b) >= 8 {
@@ -195,6 +241,7 @@ func seed(f *testing.F) {
 	result := append([]byte{byte(kindResult), 0, 0, 0, 0, 0, 0, 16}, make([]byte, 16)...)
 	f.Add(append(append(task, result...), task...))
 	f.Add(append(task, byte(kindCancel), 1, 0, 0, 0, 0, 0, 0))
+	f.Add(append(append(task, 0, 1, 0, 0, 0, 0, 0, 0), task...)) // it is lost, and comes again
 	f.Add([]byte{byte(kindBye), 1, 0, 0, 0, 0, 0, 0, byte(kindAbort), 2, 0, 0, 0, 0, 0, 0})
 }
 
@@ -202,29 +249,33 @@ func seed(f *testing.F) {
 func FuzzHub(f *testing.F) {
 	seed(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		h := newHub([]int{1, 1, 2, 0}, 2, func(int) string { return "n" })
-		for _, m := range h.members {
-			m.port = sink{}
-		}
+		h := testHub([]int{1, 1, 2, 0}, 2)
 		h.open()
-		gone := make(map[uint32]bool)
 		frames(b, func(f frame.Header, payload []byte) {
-			if gone[f.Src] {
-				return
-			}
-			var err error
-			if relayed(f.Kind) {
+			m := h.members[f.Src]
+			err := errors.New("it ended")
+			switch {
+			case m.lost != nil: // whatever it says, it comes again, or never will
+				if f.Flags == 0 {
+					h.takeBack(newTestLink(), []helloRank{{m.rank, m.incarnation + 1, int(f.Kind % 3), place.Serve}})
+				} else {
+					h.abandon(m)
+				}
+				err = nil
+			case relayed(f.Kind):
 				_, err = h.relay(f, payload)
-			} else {
-				err = h.receive(h.members[f.Src], f, payload)
+			case f.Kind > 0:
+				err = h.receive(m, f, payload)
 			}
-			gone[f.Src] = err != nil
+			if err != nil && m.rank == 0 {
+				h.lose(m, err.Error())
+			} else if err != nil {
+				h.cut(m.link, err.Error())
+			}
+			if !h.over {
+				checkHub(t, h)
+			}
 		})
-		for _, m := range h.members {
-			if m.runs.len() < m.yielded || m.bytes < 0 || m.ahead < 0 || h.levels[m.level][m.at] != m || m.level != m.measure() {
-				t.Fatalf("rank %d: %d runs, %d yielded, %d bytes, %v ahead, level %d", m.rank, m.runs.len(), m.yielded, m.bytes, m.ahead, m.level)
-			}
-		}
 	})
 }
 

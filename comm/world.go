@@ -30,7 +30,7 @@ func World(ctx context.Context, size int, opts ...InitOption) ([]*Comm, error) {
 		comms[rank] = newComm(p, place.SPMD, s, fns)
 	}
 	leave := func(error) {}
-	h := newHub(comms[0].slots, len(fns), comms[0].nodeName)
+	h := newHub(comms[0])
 	d := newDoor(h, comms[0], &p, signatures(fns))
 	errs := make([]error, size)
 	var all sync.WaitGroup
