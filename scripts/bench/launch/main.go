@@ -1,7 +1,7 @@
 // Command launch compares how long pprun, MPICH's mpiexec.hydra and Open MPI's mpirun take to start processes that do
-// nothing, on this machine and over ssh to four hosts of scripts/lab, interleaved in one run.
+// nothing, on this machine and over ssh to 4, 16 and 64 hosts of scripts/lab, interleaved in one run.
 //
-//	go run ./scripts/bench/launch [-rounds 7] [-ssh=false]
+//	go run ./scripts/bench/launch [-rounds 7] [-local=false] [-ssh=false]
 //
 // It needs the packages mpich and openmpi-bin, and root for the hosts. All three use the same key exchange.
 package main
@@ -10,7 +10,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -19,12 +18,16 @@ import (
 	"github.com/pprun/pprun/scripts/bench/bench"
 )
 
-const limit = 20 * time.Second
+const (
+	limit    = 20 * time.Second
+	farLimit = time.Minute // over ssh
+)
 
 var (
 	hydra  = []string{"mpiexec.hydra"}
 	ompi   = []string{"mpirun", "--allow-run-as-root", "--oversubscribe"}
 	rounds = flag.Int("rounds", 7, "rounds of each comparison")
+	local  = flag.Bool("local", true, "compare on this machine")
 	ssh    = flag.Bool("ssh", true, "also compare over ssh to hosts of scripts/lab")
 )
 
@@ -46,6 +49,16 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	if *local {
+		onThisMachine(pprun)
+	}
+	if *ssh {
+		return overSSH(dir, pprun)
+	}
+	return nil
+}
+
+func onThisMachine(pprun string) {
 	for _, n := range []int{2, 64, 256} {
 		fmt.Printf("\n%d processes on this machine\n", n)
 		args := []string{"-n", strconv.Itoa(n), "true"}
@@ -55,10 +68,6 @@ func run() error {
 			entry("mpirun", append(ompi, args...)),
 		}))
 	}
-	if !*ssh {
-		return nil
-	}
-	return overSSH(dir, pprun)
 }
 
 func entry(name string, argv []string) bench.Entry {
@@ -68,49 +77,39 @@ func entry(name string, argv []string) bench.Entry {
 	}}
 }
 
-// overSSH runs the launchers on a host of their own, which reaches four others by ssh.
+// overSSH runs the launchers on a host of their own, which reaches up to 64 others by ssh.
 func overSSH(dir, pprun string) error {
-	lab := func(args ...string) *exec.Cmd {
-		cmd := exec.Command("scripts/lab/lab", args...)
-		cmd.Env = append(os.Environ(), "LAB_DIR="+filepath.Join(dir, "lab"))
-		return cmd
-	}
-	if out, err := lab("up", "4").CombinedOutput(); err != nil {
-		return fmt.Errorf("lab up: %w: %s", err, out)
-	}
-	defer lab("down").Run()
-	if out, err := exec.Command("cp", pprun, filepath.Join(dir, "lab", "shared", "pprun")).CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s", err, out)
-	}
-	config := "mkdir -p /root/.ssh; printf 'KexAlgorithms curve25519-sha256\\n' > /root/.ssh/config; " +
-		"printf 'node%d slots=2\\n' 1 2 3 4 > /shared/hosts"
-	if out, err := lab("exec", "head", "sh", "-c", config).CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s", err, out)
-	}
-	remote := func(name string, argv ...string) bench.Entry {
-		e := entry(name, append([]string{"scripts/lab/lab", "exec", "head"}, argv...))
-		e.Shown = strings.Join(argv, " ")
-		e.Run = func() (float64, error) {
-			cmd := lab(append([]string{"exec", "head", "timeout", "20"}, argv...)...)
-			start := time.Now()
-			out, err := cmd.CombinedOutput()
-			if err != nil {
-				return 0, fmt.Errorf("%w: %.200s", err, out)
-			}
-			return float64(time.Since(start).Microseconds()) / 1000, nil
-		}
-		return e
-	}
-	const hosts = "node1:2,node2:2,node3:2,node4:2"
-	entries := []bench.Entry{
-		remote("pprun", "/shared/pprun", "--hosts", "/shared/hosts", "true"),
-		remote("hydra", "mpiexec.hydra", "-launcher", "ssh", "-hosts", hosts, "-n", "8", "true"),
-		remote("mpirun", "mpirun", "--allow-run-as-root", "-H", hosts, "-n", "8", "true"),
-	}
-	if _, err := entries[0].Run(); err != nil { // the first copies pprun to the hosts
+	lab, err := bench.UpLab(dir, 64, "root")
+	if err != nil {
 		return err
 	}
-	fmt.Printf("\n8 processes on 4 hosts over ssh, warm\n")
-	bench.Print(os.Stdout, "ms", bench.Compare(*rounds, entries))
+	defer lab.Down()
+	if pprun, err = lab.Install(pprun); err != nil {
+		return err
+	}
+	if _, err := lab.Run(limit, "sh", "-c", "mkdir -p .ssh; echo 'KexAlgorithms curve25519-sha256' >.ssh/config"); err != nil {
+		return err
+	}
+	for _, c := range []struct{ hosts, slots, rounds int }{{4, 2, *rounds}, {16, 1, *rounds}, {64, 1, min(*rounds, 5)}} {
+		var list []string
+		for i := range c.hosts {
+			list = append(list, fmt.Sprintf("node%d:%d", i+1, c.slots))
+		}
+		hosts := strings.Join(list, ",")
+		n := strconv.Itoa(c.hosts * c.slots)
+		entries := []bench.Entry{
+			lab.Entry("pprun", farLimit, pprun, "--host", hosts, "true"),
+			lab.Entry("hydra", farLimit, "mpiexec.hydra", "-launcher", "ssh", "-hosts", hosts, "-n", n, "true"),
+			lab.Entry("mpirun", farLimit, "mpirun", "--allow-run-as-root", "-H", hosts, "-n", n, "true"),
+		}
+		if _, err := entries[0].Run(); err != nil { // the first copies pprun to the hosts
+			return err
+		}
+		for i := range entries {
+			entries[i].Shown = strings.ReplaceAll(entries[i].Shown, hosts, list[0]+",...")
+		}
+		fmt.Printf("\n%s processes on %d hosts over ssh, warm\n", n, c.hosts)
+		bench.Print(os.Stdout, "ms", bench.Compare(c.rounds, entries))
+	}
 	return nil
 }

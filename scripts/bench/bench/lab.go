@@ -1,0 +1,71 @@
+package bench
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Lab is a set of ssh hosts of scripts/lab, node1 and so on. Commands run on its host head.
+type Lab struct {
+	dir  string
+	user string
+}
+
+// UpLab raises so many hosts; dir is for its own files. Commands run as user, who is root or alice. It needs root, and the
+// root of the repository as working directory.
+func UpLab(dir string, hosts int, user string) (*Lab, error) {
+	l := &Lab{filepath.Join(dir, "lab"), user}
+	return l, l.Do("up", strconv.Itoa(hosts))
+}
+
+// Down takes the hosts down.
+func (l *Lab) Down() { l.Do("down") }
+
+// Do is one command of scripts/lab/lab.
+func (l *Lab) Do(args ...string) error {
+	if out, err := l.command(args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("lab %s: %w: %.500s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+func (l *Lab) command(args ...string) *exec.Cmd {
+	cmd := exec.Command("scripts/lab/lab", args...)
+	cmd.Env = append(os.Environ(), "LAB_DIR="+l.dir)
+	return cmd
+}
+
+// Shared is the directory of this machine that hosts know as /shared.
+func (l *Lab) Shared() string { return filepath.Join(l.dir, "shared") }
+
+// Install copies an executable to where all hosts see it, and returns its path there.
+func (l *Lab) Install(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	name := filepath.Base(path)
+	return "/shared/" + name, os.WriteFile(filepath.Join(l.Shared(), name), data, 0o755)
+}
+
+// Run runs a command on head and returns how many milliseconds it took; longer than limit is an error.
+func (l *Lab) Run(limit time.Duration, argv ...string) (float64, error) {
+	patience := strconv.FormatFloat(limit.Seconds(), 'f', -1, 64)
+	cmd := l.command(append([]string{"exec", "head", "-u", l.user, "timeout", patience}, argv...)...)
+	start := time.Now()
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("%w: %.200s", err, out)
+	}
+	return float64(time.Since(start).Microseconds()) / 1000, nil
+}
+
+// Entry measures how many milliseconds a command takes on head.
+func (l *Lab) Entry(name string, limit time.Duration, argv ...string) Entry {
+	return Entry{name, strings.Join(argv, " "), func() (float64, error) { return l.Run(limit, argv...) }}
+}

@@ -1,0 +1,178 @@
+// Command ssh compares pprun's own ssh with OpenSSH, interleaved in one run: connecting to hosts of scripts/lab, and
+// sending 200 MB to one.
+//
+//	go run ./scripts/bench/ssh [-rounds 9]
+//
+// It needs root for the hosts. The user is an ordinary one with a plain shell and no start-up files to speak of. What
+// OpenSSH does by default stands beside what it does with the key exchange and cipher that pprun's settles for.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/pprun/pprun/scripts/bench/bench"
+	"github.com/pprun/pprun/ssh"
+)
+
+const (
+	size  = 200_000_000
+	hosts = 16
+	limit = time.Minute
+
+	sameConnect = "-oKexAlgorithms=curve25519-sha256"
+	sameUpload  = "-oCiphers=aes128-gcm@openssh.com"
+)
+
+func main() {
+	rounds := flag.Int("rounds", 9, "rounds of each comparison")
+	upload := flag.String("upload", "", "send standard input to the file f on this host, and end (for this program's own use)")
+	flag.Parse()
+	err := error(nil)
+	if *upload != "" {
+		err = send(*upload)
+	} else {
+		err = run(*rounds)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(rounds int) error {
+	dir, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil { // the user is not root
+		return err
+	}
+	pprun, err := bench.Pprun(dir)
+	if err != nil {
+		return err
+	}
+	lab, err := bench.UpLab(dir, hosts, "alice")
+	if err != nil {
+		return err
+	}
+	defer lab.Down()
+	if pprun, err = lab.Install(pprun); err != nil {
+		return err
+	}
+	for i := range hosts {
+		if err := lab.Do("shell", fmt.Sprintf("node%d", i+1), "alice", "dash"); err != nil {
+			return err
+		}
+	}
+	if err := connect(lab, pprun, rounds); err != nil {
+		return err
+	}
+	return transfer(lab, pprun, rounds)
+}
+
+// connect measures from the start of the command to its end. --dry-run asks agents for their CPUs and starts nothing.
+func connect(lab *bench.Lab, pprun string, rounds int) error {
+	all := fmt.Sprintf("node[1-%d]", hosts)
+	each := func(options string) []string {
+		return []string{"sh", "-c", fmt.Sprintf("for i in $(seq %d); do ssh %s node$i true & done; wait", hosts, options)}
+	}
+	if _, err := lab.Run(limit, pprun, "--host", all, "true"); err != nil { // copies pprun to the hosts
+		return err
+	}
+	fmt.Printf("\nconnect, authenticate, hear from the agent: one host, warm\n")
+	bench.Print(os.Stdout, "ms", bench.Compare(rounds, []bench.Entry{
+		lab.Entry("pprun", limit, pprun, "--host", "node1", "--dry-run", "true"),
+		lab.Entry("ssh", limit, "ssh", "node1", "true"),
+		lab.Entry("ssh, same kex", limit, "ssh", sameConnect, "node1", "true"),
+	}))
+	fmt.Printf("\nthe same, %d hosts at once\n", hosts)
+	bench.Print(os.Stdout, "ms", bench.Compare(rounds, []bench.Entry{
+		lab.Entry("pprun", limit, pprun, "--host", all, "--dry-run", "true"),
+		lab.Entry("ssh", limit, each("")...),
+		lab.Entry("ssh, same kex", limit, each(sameConnect)...),
+	}))
+	return nil
+}
+
+// transfer measures from the start of the command to its end, too. No byte of the file repeats, so compressing it is vain.
+func transfer(lab *bench.Lab, pprun string, rounds int) error {
+	if err := lab.Do("fs", "node1", "/home", "size=2g"); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if self, err = lab.Install(self); err != nil {
+		return err
+	}
+	rate := func(name string, argv ...string) bench.Entry {
+		e := lab.Entry(name, limit, argv...)
+		milliseconds := e.Run
+		e.Run = func() (float64, error) {
+			if err := prepare(lab); err != nil {
+				return 0, err
+			}
+			took, err := milliseconds()
+			return size / 1e3 / took, err
+		}
+		return e
+	}
+	shell := func(name, line string) bench.Entry { return rate(name, "sh", "-c", line) }
+	fmt.Printf("\n200 MB of noise to a file on one host\n")
+	bench.Print(os.Stdout, "MB/s", bench.Compare(rounds, []bench.Entry{
+		rate("pprun", pprun, "--host", "node1:1", "--stage", "/shared/noise", "true"),
+		shell("package ssh", self+" -upload node1 </shared/noise"),
+		shell("ssh", "ssh node1 'cat >f' </shared/noise"),
+		shell("ssh, same cipher", "ssh "+sameConnect+" "+sameUpload+" node1 'cat >f' </shared/noise"),
+		rate("scp", "scp", "-q", "/shared/noise", "node1:f"),
+		rate("scp, same cipher", "scp", "-q", sameConnect, sameUpload, "/shared/noise", "node1:f"),
+	}))
+	return nil
+}
+
+// prepare makes a file that no host has seen, and removes the last one.
+func prepare(lab *bench.Lab) error {
+	f, err := os.Create(filepath.Join(lab.Shared(), "noise"))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var seed [32]byte
+	copy(seed[:], time.Now().String())
+	if _, err := io.Copy(f, io.LimitReader(rand.NewChaCha8(seed), size)); err != nil {
+		return err
+	}
+	return lab.Do("exec", "node1", "sh", "-c", "find /home/alice -type f -size +100M -delete")
+}
+
+// send is the bare package ssh.
+func send(host string) error {
+	ctx := context.Background()
+	c, err := ssh.Dial(ctx, host, ssh.Config{})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	s, err := c.Start(ctx, "cat >f")
+	if err != nil {
+		return err
+	}
+	if _, err := io.CopyBuffer(struct{ io.Writer }{s}, os.Stdin, make([]byte, 1<<20)); err != nil {
+		return err
+	}
+	s.CloseWrite()
+	if err := s.Wait(); err != nil {
+		return fmt.Errorf("%w: %s", err, strings.TrimSpace(s.Stderr()))
+	}
+	return nil
+}
