@@ -8,12 +8,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -103,11 +105,9 @@ func connect(lab *bench.Lab, pprun string, rounds int) error {
 	return nil
 }
 
-// transfer measures from the start of the command to its end, too. No byte of the file repeats, so compressing it is vain.
+// transfer measures from the start of the command to its end, too: with bytes that nothing can compress, and with those of
+// Go's own executables.
 func transfer(lab *bench.Lab, pprun string, rounds int) error {
-	if err := lab.Do("fs", "node1", "/home", "size=2g"); err != nil {
-		return err
-	}
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -115,44 +115,70 @@ func transfer(lab *bench.Lab, pprun string, rounds int) error {
 	if self, err = lab.Install(self); err != nil {
 		return err
 	}
-	rate := func(name string, argv ...string) bench.Entry {
-		e := lab.Entry(name, limit, argv...)
-		milliseconds := e.Run
-		e.Run = func() (float64, error) {
-			if err := prepare(lab); err != nil {
-				return 0, err
-			}
-			took, err := milliseconds()
-			return size / 1e3 / took, err
-		}
-		return e
+	if err := lab.Do("fs", "node1", "/home", "size=2g"); err != nil {
+		return err
 	}
-	shell := func(name, line string) bench.Entry { return rate(name, "sh", "-c", line) }
-	fmt.Printf("\n200 MB of noise to a file on one host\n")
-	bench.Print(os.Stdout, "MB/s", bench.Compare(rounds, []bench.Entry{
-		rate("pprun", pprun, "--host", "node1:1", "--stage", "/shared/noise", "true"),
-		shell("package ssh", self+" -upload node1 </shared/noise"),
-		shell("ssh", "ssh node1 'cat >f' </shared/noise"),
-		shell("ssh, same cipher", "ssh "+sameConnect+" "+sameUpload+" node1 'cat >f' </shared/noise"),
-		rate("scp", "scp", "-q", "/shared/noise", "node1:f"),
-		rate("scp, same cipher", "scp", "-q", sameConnect, sameUpload, "/shared/noise", "node1:f"),
-	}))
+	executables, err := programs()
+	if err != nil {
+		return err
+	}
+	for name, content := range map[string]io.Reader{"noise": rand.NewChaCha8([32]byte{}), "programs": executables} {
+		if err := create(filepath.Join(lab.Shared(), name), content); err != nil {
+			return err
+		}
+		file := "/shared/" + name
+		rate := func(name string, argv ...string) bench.Entry {
+			e := lab.Entry(name, limit, argv...)
+			milliseconds := e.Run
+			e.Run = func() (float64, error) {
+				took, err := milliseconds()
+				return size / 1e3 / took, err
+			}
+			return e
+		}
+		shell := func(name, line string) bench.Entry { return rate(name, "sh", "-c", line) }
+		fmt.Printf("\n200 MB of %s to a file on one host\n", name)
+		bench.Print(os.Stdout, "MB/s", bench.Compare(rounds, []bench.Entry{
+			rate("pprun", pprun, "--host", "node1:1", "--stage", file, "true"),
+			shell("package ssh", self+" -upload node1 <"+file),
+			shell("ssh", "ssh node1 'cat >f' <"+file),
+			shell("ssh, same cipher", "ssh "+sameConnect+" "+sameUpload+" node1 'cat >f' <"+file),
+			rate("scp", "scp", "-q", file, "node1:f"),
+			rate("scp, same cipher", "scp", "-q", sameConnect, sameUpload, file, "node1:f"),
+		}))
+	}
 	return nil
 }
 
-// prepare makes a file that no host has seen, and removes the last one.
-func prepare(lab *bench.Lab) error {
-	f, err := os.Create(filepath.Join(lab.Shared(), "noise"))
+// programs are the executables of the Go tool chain, one after the other, again and again: farther apart than zstd looks.
+func programs() (io.Reader, error) {
+	dir, err := exec.Command("go", "env", "GOTOOLDIR").Output()
+	if err != nil {
+		return nil, err
+	}
+	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(dir)), "*"))
+	if err != nil {
+		return nil, err
+	}
+	var all []byte
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, b...)
+	}
+	return bytes.NewReader(bytes.Repeat(all, size/max(1, len(all))+1)), nil
+}
+
+func create(path string, content io.Reader) error {
+	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	var seed [32]byte
-	copy(seed[:], time.Now().String())
-	if _, err := io.Copy(f, io.LimitReader(rand.NewChaCha8(seed), size)); err != nil {
-		return err
-	}
-	return lab.Do("exec", "node1", "sh", "-c", "find /home/alice -type f -size +100M -delete")
+	_, err = io.CopyN(f, content, size)
+	return err
 }
 
 // send is the bare package ssh.
