@@ -26,17 +26,26 @@ func (p *parser) fields(ws []token) {
 func (p *parser) field(w token, key, value string, m *mention) {
 	switch key {
 	case "slots", "cpu", "count", "++cpus":
+		if m.keyed {
+			p.fail(w.col, w.text, oneSlots)
+		}
 		p.number(w, value, &m.Slots, maxSlots, wantSlots)
 		m.keyed = true
 	case "max_slots", "max-slots", "slots_max":
 		p.number(w, value, new(int), maxSlots, wantSlots)
 	case "port":
+		if m.Port != 0 {
+			p.fail(w.col, w.text, onePort)
+		}
 		p.number(w, value, &m.Port, maxPort, wantPort)
 	case "user", "username":
-		m.User = value
-		if !validUser(value) {
+		switch {
+		case m.User != "":
+			p.fail(w.col, w.text, oneUser)
+		case !validUser(value):
 			p.fail(w.col, w.text, wantUser)
 		}
+		m.User = value
 	case "binding", "++shell", "++speed", "++home", "++pathfix":
 		p.warn(w.col, "%s is not used", printable(w.text))
 	default:

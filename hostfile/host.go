@@ -15,12 +15,17 @@ const (
 	wantPort  = "a port from 1 to 65535"
 	wantHost  = "a host name of letters, digits and . _ : % - that does not begin with a dash"
 	wantUser  = "a user name of letters, digits and . _ - + @ \\ that does not begin with a dash"
+
+	oneSlots = "one number of slots for a host in a line"
+	onePort  = "one port for a host in a line"
+	oneUser  = "one user for a host in a line"
 )
 
 // hosts adds the hosts of t, separated by commas; m holds what its line says of them all.
 func (p *parser) hosts(t token, m mention) {
 	for _, item := range splitList(t.text) {
-		p.host(token{item, t.col}, m)
+		word := strings.TrimLeft(item, blank)
+		p.host(token{strings.TrimRight(word, blank), t.col + len(item) - len(word)}, m)
 		t.col += len(item) + 1
 	}
 }
@@ -28,10 +33,21 @@ func (p *parser) hosts(t token, m mention) {
 // host adds the hosts of one item: [user@]expression[:slots] or ssh://[user@]host[:port]. With ^ before it, they are
 // left out instead.
 func (p *parser) host(t token, m mention) {
+	if strings.ContainsAny(t.text, blank) {
+		p.fail(t.col, t.text, "a comma between hosts")
+		return
+	}
 	var rest string
 	rest, m.excluded = strings.CutPrefix(t.text, "^")
 	rest, isURL := strings.CutPrefix(rest, "ssh://")
+	if isURL {
+		rest = strings.TrimSuffix(rest, "/")
+	}
 	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		if m.User != "" {
+			p.fail(t.col, t.text, oneUser)
+			return
+		}
 		m.User, rest = rest[:at], rest[at+1:]
 		if !validUser(m.User) || strings.Contains(m.User, "@") {
 			p.fail(t.col, t.text, wantUser+", then @ and the host")
@@ -41,12 +57,18 @@ func (p *parser) host(t token, m mention) {
 	expr, number, ok := splitNumber(rest)
 	if ok {
 		to, max, want := &m.Slots, maxSlots, wantSlots
+		given, one := m.keyed, oneSlots
 		if isURL {
 			to, max, want = &m.Port, maxPort, wantPort
+			given, one = m.Port != 0, onePort
+		}
+		if given {
+			p.fail(t.col, t.text, one)
+			return
 		}
 		v, err := parseNumber(number, max)
 		if err != nil {
-			p.fail(t.col+len(t.text)-len(number), t.text, want+" after the colon")
+			p.fail(t.col+strings.LastIndexByte(t.text, ':')+1, t.text, want+" after the colon")
 			return
 		}
 		*to = v
@@ -57,7 +79,7 @@ func (p *parser) host(t token, m mention) {
 	} else if strings.ContainsAny(expr, "[]") {
 		var err *Error
 		if names, err = expandItem(expr, MaxHosts); err != nil {
-			p.fail(t.col+len(t.text)-len(rest)+err.Column-1, err.Found, err.Want)
+			p.fail(t.col+strings.LastIndex(t.text, expr)+err.Column-1, err.Found, err.Want)
 			return
 		}
 	}

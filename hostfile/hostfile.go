@@ -16,7 +16,7 @@
 //	node[05-08,11] slots=2         # node05 node06 node07 node08 node11, see [Expand]
 //	[::1]:2                        # IPv6, two slots
 //	^node06                        # leave node06 out, wherever it is named, if it is
-//	node7 4 all.q@node7 UNDEFINED  # as Grid Engine writes it: host slots queue processors
+//	node7 4 all.q@node7 UNDEFINED  # as Grid Engine writes it: host slots queue processors; or only: node7 4
 //	group main ++cpus 2            # as charmrun writes it; the group's slots hold up to the next group
 //	host node8 ++cpus 4
 //
@@ -93,10 +93,10 @@ func Parse(name string, r io.Reader) (*Hosts, error) {
 }
 
 // ParseList reads hosts separated by commas, as given on a command line: a:4,b,node[01-04]:2. A host is
-// written as in a file, without the key=value fields. Errors are as those of [Parse].
+// written as in a file, without the key=value fields; blanks around the commas do not count. Errors are as those of [Parse].
 func ParseList(s string) (*Hosts, error) {
 	p := newParser("host list")
-	if s = strings.TrimSpace(s); s != "" {
+	if strings.TrimSpace(s) != "" {
 		p.hosts(token{text: s, col: 1}, mention{Node: Node{Pos: p.name}})
 	}
 	return p.finish()

@@ -24,6 +24,8 @@ func TestParse(t *testing.T) {
 		"synonyms":           {"a cpu=2\nb count=3\nc max-slots=4\nd slots_max=5", []Node{{Host: "a", Slots: 2, Pos: "f:1"}, {Host: "b", Slots: 3, Pos: "f:2"}, {Host: "c", Pos: "f:3"}, {Host: "d", Pos: "f:4"}}},
 		"user and port":      {"bob@n port=2222\nn user=eve", []Node{{Host: "n", User: "bob", Port: 2222, Pos: "f:1"}, {Host: "n", User: "eve", Pos: "f:2"}}},
 		"url":                {"ssh://bob@n:2222 slots=2", []Node{{Host: "n", User: "bob", Port: 2222, Slots: 2, Pos: "f:1"}}},
+		"url, slash":         {"ssh://n:22/\nssh://m/", []Node{{Host: "n", Port: 22, Pos: "f:1"}, {Host: "m", Pos: "f:2"}}},
+		"host N":             {"a 4\nb 2", []Node{{Host: "a", Slots: 4, Pos: "f:1"}, {Host: "b", Slots: 2, Pos: "f:2"}}},
 		"url IPv6":           {"ssh://[::1]:2222", []Node{{Host: "::1", Port: 2222, Pos: "f:1"}}},
 		"IPv6":               {"::1\n[::2]\n[::3]:4\nfe80::1%eth0", []Node{{Host: "::1", Pos: "f:1"}, {Host: "::2", Pos: "f:2"}, {Host: "::3", Slots: 4, Pos: "f:3"}, {Host: "fe80::1%eth0", Pos: "f:4"}}},
 		"comments, blanks":   {"# x\n\n \t\nnode1 # y\n#", []Node{{Host: "node1", Pos: "f:4"}}},
@@ -73,6 +75,16 @@ func TestParseErrors(t *testing.T) {
 		"host a ++cpus x\ngroup b ++x y":   "f:1:8: found ++cpus x: want a number from 1 to 65536\nf:2:9: found ++x y: want one of the keys slots, max_slots, port, user",
 		"a slots=":                         "f:1:3: found slots=: want a number from 1 to 65536",
 		"a slot=4":                         "f:1:3: found slot=4: want one of the keys slots, max_slots, port, user (did you mean slots=?)",
+		"a:2 slots=2":                      "f:1:1: found a:2: want one number of slots for a host in a line",
+		"a slots=2 cpu=2":                  "f:1:11: found cpu=2: want one number of slots for a host in a line",
+		"host a ++cpus 2 ++cpus 3":         "f:1:17: found ++cpus 3: want one number of slots for a host in a line",
+		"ssh://a:22 port=22":               "f:1:1: found ssh://a:22: want one port for a host in a line",
+		"a port=22 port=23":                "f:1:11: found port=23: want one port for a host in a line",
+		"bob@a user=eve":                   "f:1:1: found bob@a: want one user for a host in a line",
+		"a user=bob username=eve":          "f:1:12: found username=eve: want one user for a host in a line",
+		"a 0":                              "f:1:3: found 0: want a number from 1 to 65536",
+		"ssh://a:x/":                       "f:1:9: found ssh://a:x/: want a port from 1 to 65535 after the colon",
+		"ssh://n[1-/":                      "f:1:8: found [1-: want a range in one pair of brackets, like [1-4,7]",
 		"a b":                              "f:1:3: found b: want key=value after the host, with one of the keys slots, max_slots, port, user",
 		"a:":                               "f:1:3: found a:: want a number from 1 to 65536 after the colon",
 		"a:x":                              "f:1:3: found a:x: want a number from 1 to 65536 after the colon",
@@ -151,7 +163,7 @@ func TestParseFile(t *testing.T) {
 }
 
 func TestParseList(t *testing.T) {
-	got, err := ParseList("a:4,bob@b,node[01-02]:2,[::1]:3")
+	got, err := ParseList(" a:4,bob@b, node[01-02]:2 ,[::1]:3 ")
 	want := []Node{{Host: "a", Slots: 4}, {Host: "b", User: "bob"}, {Host: "node01", Slots: 2}, {Host: "node02", Slots: 2}, {Host: "::1", Slots: 3}}
 	for i := range want {
 		want[i].Pos = "host list"
@@ -163,7 +175,7 @@ func TestParseList(t *testing.T) {
 		"":         "host list: found no hosts: want at least one, like node1 or node1:4",
 		"a,,b":     `host list, column 3: found "": want ` + wantHost,
 		"a,b:x":    "host list, column 5: found b:x: want a number from 1 to 65536 after the colon",
-		"a:1,b c":  "host list, column 5: found b c: want " + wantHost,
+		"a:1,b c":  "host list, column 5: found b c: want a comma between hosts",
 		"a,n[1,-]": "host list, column 7: found [-]: want numbers or ranges from low to high, like [01-04,7]",
 	} {
 		if _, err := ParseList(in); err == nil || err.Error() != want {

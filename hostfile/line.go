@@ -15,9 +15,9 @@ func (p *parser) lineOf(ws []token) {
 	}
 }
 
-// isGridEngine recognises a line of Grid Engine's PE_HOSTFILE: host slots queue processors.
+// isGridEngine recognises a line of Grid Engine's PE_HOSTFILE: host slots queue processors; or only host slots.
 func isGridEngine(ws []token) bool {
-	return len(ws) == 4 && strings.Trim(ws[1].text, "0123456789") == ""
+	return (len(ws) == 4 || len(ws) == 2) && strings.Trim(ws[1].text, "0123456789") == ""
 }
 
 func (p *parser) gridEngine(ws []token) {
