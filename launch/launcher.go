@@ -4,8 +4,10 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/user"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -73,6 +75,9 @@ func isLocal(n hostfile.Node) bool {
 			return false
 		}
 	}
+	if a, err := netip.ParseAddr(n.Host); err == nil {
+		return slices.Contains(ownAddresses(), a)
+	}
 	this := thisHost()
 	short, _, isFull := strings.Cut(this, ".")
 	switch name, _, full := strings.Cut(n.Host, "."); {
@@ -84,6 +89,18 @@ func isLocal(n hostfile.Node) bool {
 		return !isFull && strings.EqualFold(name, this) && strings.EqualFold(n.Host, fullName(this))
 	}
 }
+
+// ownAddresses are those of this machine's interfaces.
+var ownAddresses = sync.OnceValue(func() []netip.Addr {
+	var own []netip.Addr
+	all, _ := net.InterfaceAddrs() // without them, ssh will do
+	for _, a := range all {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			own = append(own, p.Addr())
+		}
+	}
+	return own
+})
 
 // fullName is the name with domain that this machine's resolver has for a name of its own; empty if it knows none.
 func fullName(name string) string {

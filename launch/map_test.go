@@ -96,6 +96,11 @@ func TestFold(t *testing.T) {
 		{"10.0.0.1 10.0.0.2", "10.0.0.1,10.0.0.2"},
 		{"::1 h1", "::1,h1"},
 		{"7 8", "[7-8]"},
+		{"node1.x node2.x node3.y node4", "node3.y,node4,node[1-2].x"},
+		{"n1.rack1.x n2.rack1.x n1.rack2.x", "n1.rack2.x,n[1-2].rack1.x"},
+		{"n01-ib n02-ib r1n1 r1n2", "n[01-02]-ib,r1n[1-2]"},
+		{"node10 node09 node9", "node09,node[9-10]"},
+		{"a.b fe80::1%eth0 fe80::2%eth0 99999999999999999999 99999999999999999998", "99999999999999999998,99999999999999999999,a.b,fe80::1%eth0,fe80::2%eth0"},
 	} {
 		if got := fold(strings.Fields(c.hosts)); got != c.want {
 			t.Errorf("%s: %s, want %s", c.hosts, got, c.want)

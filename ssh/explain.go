@@ -37,16 +37,24 @@ func (d *dialing) explain(ctx context.Context, err error) *Error {
 	case errors.As(e.Err, &denied):
 		e.Err, e.Fix = denied, denied.fix
 	case errors.As(e.Err, &dns) && ctx.Err() == nil:
-		e.Phase, e.Err, e.Fix = phaseResolve, errors.New(dns.Err), "does the name server answer?"
+		e.Phase, e.Err, e.Fix = phaseResolve, nameError(dns), "does the name server answer?"
 		if dns.IsNotFound {
-			e.Fix = "is the name " + dns.Name + " spelt right?"
+			e.Fix = "is the name spelt right?"
+		}
+		if d.set.hostName != d.host {
+			e.Err = fmt.Errorf("%s: %w", d.set.hostName, e.Err)
 		}
 	case isReset(e.Err) && (e.Phase == phaseConnect || e.Phase == phaseBanner || e.Phase == phaseKeyExchange):
 		e.Phase, e.Err = phaseBanner, errors.New("the host closes the connection before authentication")
 		e.Fix = "see sshd's log there; too many connections at once (MaxStartups)?"
 	case errors.As(e.Err, &op) && e.Phase == phaseConnect:
-		e.Err = fmt.Errorf("%s: %w", op.Addr, underlying(op))
+		e.Err = underlying(op) // without the address: many hosts may have the same reason
 		e.Fix = connectFix(op, d.set.port)
+	case e.Phase == phaseResolve && errors.Is(e.Err, context.DeadlineExceeded):
+		e.Fix = "does the name server answer?"
+		if d.set == nil {
+			e.Err, e.Fix = fmt.Errorf("ssh -G: %w", e.Err), "does something in the ssh configuration hang, such as Match exec?"
+		}
 	case e.Phase == phaseConnect && errors.Is(e.Err, context.DeadlineExceeded):
 		e.Fix = "is sshd running there?"
 	case e.Phase == phaseBanner && errors.Is(e.Err, context.DeadlineExceeded):
@@ -55,6 +63,14 @@ func (d *dialing) explain(ctx context.Context, err error) *Error {
 		e.Err = trim(e.Err)
 	}
 	return e
+}
+
+// nameError is why a name was not resolved, without the port that was asked from: many hosts may have the same reason.
+func nameError(dns *net.DNSError) error {
+	if at := strings.LastIndex(dns.Err, ": "); at >= 0 && dns.Server != "" {
+		return fmt.Errorf("name server %s%s", dns.Server, dns.Err[at:])
+	}
+	return errors.New(dns.Err)
 }
 
 func connectFix(op *net.OpError, port int) string {
@@ -101,6 +117,9 @@ func (d *dialing) options() string {
 	var s string
 	if d.cfg.ConfigFile != "" {
 		s += "-F " + d.cfg.ConfigFile + " "
+	}
+	if d.jumps != "" {
+		s += "-J " + d.jumps + " "
 	}
 	if d.user != "" {
 		s += "-l " + d.user + " "

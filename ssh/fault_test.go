@@ -180,7 +180,7 @@ func TestNothingListens(t *testing.T) {
 	h := startFake(t, nil)
 	port := freePort(t)
 	for host, want := range map[string]string{
-		"127.0.0.1":          fmt.Sprintf("127.0.0.1: connect: 127.0.0.1:%d: connection refused: is sshd running there on port %d?", port, port),
+		"127.0.0.1":          fmt.Sprintf("127.0.0.1: connect: connection refused: is sshd running there on port %d?", port),
 		"nosuchhost.invalid": "nosuchhost.invalid: resolve: ",
 		"-oProxyCommand=x":   `-oProxyCommand=x: resolve: host name "-oProxyCommand=x": want letters, `,
 		"a b":                `a b: resolve: host name "a b": want letters, `,

@@ -39,9 +39,10 @@ func TestProxyJump(t *testing.T) {
 	}
 	two.write("known_hosts", "")
 	for want, config := range map[string]string{
-		"node3: connect: jump host two: host key: ": hosts + target.section("node3", "ProxyJump one,two"),
-		"reached through each other":                one.section("one", "ProxyJump node3") + target.section("node3", "ProxyJump one"),
-		"node3: connect: jump host one: ":           one.section("one") + strings.Replace(target.section("node3", "ProxyJump one"), fmt.Sprint(target.port), "1", 1),
+		"node3: connect: jump host two: host key: ":     hosts + target.section("node3", "ProxyJump one,two"),
+		" -J one -o StrictHostKeyChecking=ask two true": hosts + target.section("node3", "ProxyJump one,two"),
+		"reached through each other":                    one.section("one", "ProxyJump node3") + target.section("node3", "ProxyJump one"),
+		"node3: connect: jump host one: ":               one.section("one") + strings.Replace(target.section("node3", "ProxyJump one"), fmt.Sprint(target.port), "1", 1),
 	} {
 		c, err := Dial(t.Context(), "node3", Config{ConfigFile: target.write("ssh_config", config)})
 		if err == nil {
