@@ -34,6 +34,8 @@ var allowed = map[string]string{
 
 	"examples/*": "comm comm/coll",
 	"scripts/**": "comm scripts/bench/bench golang.org/x/sys",
+
+	"scripts/bench/ssh": "ssh scripts/bench/bench",
 }
 
 // banned are names that only the listed files may use outside tests.
