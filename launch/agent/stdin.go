@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"syscall"
@@ -12,11 +13,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// feedPiece is written, and its credit returned, at a time: the launcher refills the window while the rank reads.
-const feedPiece = StdinWindow / 4
+// feedPiece is written at a time, and then looked how much of it the rank has read.
+const feedPiece = 64 << 10
 
-// feed carries the launcher's input to one rank. What a rank does not want to read is dropped, so that it holds up
-// nobody; one that has closed its input is sent no more.
+// A pipe with room in it does not tell when it is read; that is looked for now and then.
+const (
+	firstLook = time.Millisecond
+	lastLook  = 100 * time.Millisecond
+)
+
+// feed carries the launcher's input to one rank, and tells what the rank has read of it. What a rank does not want to
+// read holds up nobody; one that has closed its input is sent no more.
 type feed struct {
 	rank int
 	conn *Conn
@@ -30,7 +37,8 @@ type feed struct {
 	gone   bool     // the rank has ended, or closed its input
 
 	idle    chan struct{} // closed when run has returned
-	written int64         // bytes put into the pipe; owned by run
+	written int64         // bytes put into the pipe; owned by run, as is the next
+	granted int64         // bytes that the rank is known to have read
 }
 
 func newFeed(rank int, conn *Conn) *feed {
@@ -76,33 +84,54 @@ func (f *feed) run(file *os.File) {
 	f.file = file
 	f.mu.Unlock()
 	var b []byte
-	for {
-		f.mu.Lock()
-		for len(f.queue) == 0 && !f.eof && !f.gone {
-			f.more.Wait()
-		}
-		b, f.queue = f.queue, b[:0]
-		gone := f.gone
-		f.mu.Unlock()
-		if gone {
-			return
-		}
-		if len(b) == 0 {
-			f.finish(file)
-			return
-		}
+	var over error
+	for look := firstLook; over == nil; look = max(firstLook, min(2*look, lastLook)) {
+		b, over = f.take(b[:0], look)
 		for rest := b; len(rest) > 0; {
-			n := min(len(rest), feedPiece)
-			wrote, err := file.Write(rest[:n])
-			f.written += int64(wrote)
+			n, err := file.Write(rest[:min(len(rest), feedPiece)])
+			f.written += int64(n)
 			if err != nil {
 				f.stop(err)
 				return
 			}
-			rest = rest[n:]
-			f.grant(n)
+			f.grant()
+			rest, look = rest[n:], 0
+		}
+		if f.grant() {
+			look = 0
 		}
 	}
+	if over == io.EOF {
+		f.finish(file)
+	}
+}
+
+// take waits for something to write or, where the rank has not read all yet, until it is time to look again. The error is
+// io.EOF behind the last bytes, os.ErrClosed when the rank takes no more.
+func (f *feed) take(spare []byte, look time.Duration) ([]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.queue) == 0 && !f.eof && !f.gone {
+		if f.granted < f.written {
+			defer time.AfterFunc(look, f.nudge).Stop()
+		}
+		f.more.Wait()
+	}
+	if f.gone {
+		return nil, os.ErrClosed
+	}
+	b := f.queue
+	f.queue = spare
+	if f.eof {
+		return b, io.EOF
+	}
+	return b, nil
+}
+
+func (f *feed) nudge() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.more.Signal()
 }
 
 // finish lets the rank read the end, for which all who could write must be gone.
@@ -124,11 +153,18 @@ func (f *feed) stop(err error) {
 	}
 }
 
-func (f *feed) grant(n int) {
+// grant tells the launcher what the rank has read since it was told last.
+func (f *feed) grant() bool {
+	n := f.written - unread(f.file) - f.granted
+	if n == 0 {
+		return false
+	}
+	f.granted += n
 	f.mu.Lock()
-	f.credit += n
+	f.credit += int(n)
 	f.mu.Unlock()
 	f.conn.Send(frame.Header{Kind: KindStdinCredit, Src: uint32(f.rank), ID: uint64(n)}, nil)
+	return true
 }
 
 // end makes run return: the rank is gone, though others may hold the pipe.
@@ -142,17 +178,26 @@ func (f *feed) end() {
 	f.more.Signal()
 }
 
-// read returns how many bytes the rank took, which has ended. Where the pipe cannot tell what is in it, all counts as
-// taken.
+// read returns how many bytes the rank took, which has ended.
 func (f *feed) read() int64 {
 	<-f.idle
 	if f.file == nil {
 		return f.written
 	}
 	defer f.file.Close()
-	left, err := unix.IoctlGetInt(int(f.file.Fd()), fionread)
+	return f.written - unread(f.file)
+}
+
+// unread returns how many bytes a pipe holds, 0 where it cannot tell: then all counts as read.
+func unread(pipe *os.File) int64 {
+	raw, err := pipe.SyscallConn()
 	if err != nil {
-		left = 0
+		return 0
 	}
-	return f.written - int64(left)
+	n := 0
+	raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), fionread) })
+	if err != nil {
+		return 0
+	}
+	return int64(n)
 }

@@ -52,7 +52,7 @@ func (l *launcher) feed(rank uint32, b []byte) {
 	l.mu.Unlock()
 	for len(b) > 0 {
 		var n int
-		l.wait("credit", func() bool { n = min(len(b), l.credit[rank]); return n > 0 })
+		l.wait("credit", func() bool { n = min(len(b), l.credit[rank], ChunkLen); return n > 0 })
 		l.mu.Lock()
 		l.credit[rank] -= n
 		l.mu.Unlock()
@@ -62,6 +62,16 @@ func (l *launcher) feed(rank uint32, b []byte) {
 		b = b[n:]
 	}
 	l.conn.Send(frame.Header{Kind: KindStdin, Dst: rank}, nil)
+}
+
+// fill sends a rank as much as it may be sent at the start.
+func (l *launcher) fill(rank uint32) {
+	l.t.Helper()
+	for range StdinWindow / ChunkLen {
+		if err := l.conn.Send(frame.Header{Kind: KindStdin, Dst: rank}, make([]byte, ChunkLen)); err != nil {
+			l.t.Fatal(err)
+		}
+	}
 }
 
 func TestStdinFlows(t *testing.T) {
@@ -100,12 +110,38 @@ func TestUnreadStdinHoldsUpNothing(t *testing.T) {
 	}
 	l.start(s)
 	for r := range s.Ranks {
-		if err := l.conn.Send(frame.Header{Kind: KindStdin, Dst: uint32(r)}, make([]byte, StdinWindow)); err != nil {
-			t.Fatal(err)
-		}
+		l.fill(uint32(r))
 	}
 	if x := l.exited(3); x[0].Code != 0 || x[1].Code != 0 || x[2].Code != 3 {
 		t.Errorf("%+v", x)
+	}
+	l.bye()
+}
+
+// Credit comes for what a rank has read, also where it runs on and reads no more.
+func TestStdinCreditFollowsTheRank(t *testing.T) {
+	t.Parallel()
+	l := launchAgent(t)
+	l.hello(time.Second)
+	s := sh(3, `case $PPRUN_RANK in
+		0) exec sleep 1000;;
+		1) head -c 3 | wc -c; exec sleep 1000;;
+		2) head -c 100000 | wc -c; exec sleep 1000;; # behind it much is left
+		esac`)
+	for i := range s.Ranks {
+		s.Ranks[i].Stdin = StdinForward
+	}
+	l.start(s)
+	for rank, n := range []int{150_000, 10, 150_000} {
+		l.conn.Send(frame.Header{Kind: KindStdin, Dst: uint32(rank)}, make([]byte, n))
+	}
+	l.wait("credit", func() bool { return l.credit[1] >= 3 && l.credit[2] >= 100_000 })
+	l.conn.Send(frame.Header{Kind: KindKill}, nil)
+	for rank, x := range l.exited(3) {
+		want := []int64{0, 3, 100_000}[rank]
+		if credit := int64(l.credit[uint32(rank)]); x.StdinRead != want || credit != want {
+			t.Errorf("rank %d has read %d bytes, want %d; credit for %d", rank, x.StdinRead, want, credit)
+		}
 	}
 	l.bye()
 }
@@ -157,7 +193,8 @@ func TestInputBeyondCreditBreaksTheProtocol(t *testing.T) {
 	s := sh(1, "sleep 1000")
 	s.Ranks[0].Stdin = StdinForward
 	l.start(s)
-	l.conn.Send(frame.Header{Kind: KindStdin}, make([]byte, StdinWindow+1))
+	l.fill(0)
+	l.conn.Send(frame.Header{Kind: KindStdin}, make([]byte, 1))
 	<-l.done
 	if err := l.cmd.Wait(); err == nil {
 		t.Error("the agent took it")

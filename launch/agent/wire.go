@@ -7,7 +7,7 @@ import (
 )
 
 // Version of the launcher-agent protocol.
-const Version = 3 // 2: respawn, death; 3: relays
+const Version = 4 // 2: respawn, death; 3: relays; 4: credit for input that was read
 
 // The launcher-agent protocol: frames of comm/frame over any byte stream (socketpair, ssh session, TLS), structured
 // payloads in CBOR. Both ends may send ahead: frames are handled in order, so a launcher that needs no answer does not wait.
@@ -24,7 +24,7 @@ const Version = 3 // 2: respawn, death; 3: relays
 //	start      argv, env, ranks, hub, certificates ->
 //	                                   <-   started    pid of each rank
 //	stdin...   one rank, under credit  ->
-//	                                   <-   stdin credit
+//	                                   <-   stdin credit   as far as the rank has read
 //	                                   <-   stdout, stderr: whole lines, under credit
 //	                                   <-   unwritable  instead, where the agent writes for the launcher
 //	output credit                      ->
@@ -68,7 +68,7 @@ const (
 	KindStart        frame.Kind = 10 // CBOR Start
 	KindStarted      frame.Kind = 11 // CBOR Started
 	KindStdin        frame.Kind = 12 // Dst: rank. Bytes for its standard input; an empty payload is the end of it
-	KindStdinCredit  frame.Kind = 13 // Src: rank. ID: bytes it may be sent further, 0: none ever. From StdinWindow on at the start
+	KindStdinCredit  frame.Kind = 13 // Src: rank. ID: bytes it has read, so that more may follow (at most StdinWindow ahead); 0: it reads no more
 	KindStdout       frame.Kind = 14 // Src: rank. Whole lines; More: the last line is not finished
 	KindStderr       frame.Kind = 15 // as KindStdout
 	KindOutputCredit frame.Kind = 16 // ID: bytes of output that the agent may send further, over OutputWindow at the start
@@ -96,7 +96,7 @@ const (
 
 // Windows of the two flow-controlled directions, in bytes.
 const (
-	StdinWindow  = 64 << 10
+	StdinWindow  = 512 << 10
 	OutputWindow = 1 << 20
 	ChunkLen     = 256 << 10                // longest payload of chunk, stdin, stdout and stderr
 	RelayLen     = 32<<10 - frame.HeaderLen // longest of relay bytes: with its header a whole packet of ssh
