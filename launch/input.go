@@ -1,7 +1,8 @@
 package launch
 
 import (
-	"io"
+	"bytes"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -12,32 +13,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// input forwards standard input to ranks that cannot inherit it. It never reads more than each of them may be sent, and
-// what a regular file has beyond that is there for who reads it next.
+// input forwards standard input to ranks that cannot inherit it. It sends each of them no more than a window ahead, and
+// sees to it that what they do not read is there for who reads next.
 type input struct {
-	file   *os.File
-	begin  int64    // offset at the start; -1: file cannot be wound back
-	sent   int64    // bytes read; owned by forward
-	wakeR  *os.File // readable once close was called
-	wakeW  *os.File
+	source source
+	bell   *bell
 	ended  chan struct{} // closed when forward has returned; nil before start
-	mu     sync.Mutex
+
+	mu     sync.Mutex // guards what follows
 	cond   sync.Cond
-	window map[int]int // bytes each rank may be sent, guarded by mu; a rank that reads no more is not in it
-	read   int64       // most bytes that a rank took, which has ended; guarded by mu
-	closed bool        // guarded by mu
+	read   map[int]int64 // bytes each rank is known to have read; a rank that reads no more is not in it
+	most   int64         // most bytes that any rank has read
+	sent   int64         // bytes that each of them was sent
+	closed bool
 }
 
 // openInput prepares to forward file to ranks.
 func openInput(file *os.File, ranks []int) (*input, error) {
-	r, w, err := os.Pipe()
+	b, err := newBell()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("standard input: %w", err)
 	}
-	in := &input{file: file, begin: offset(file), wakeR: r, wakeW: w, window: map[int]int{}}
+	s, err := openSource(file, b)
+	if err != nil {
+		b.close()
+		return nil, fmt.Errorf("standard input: %w", err)
+	}
+	in := &input{source: s, bell: b, read: map[int]int64{}}
 	in.cond.L = &in.mu
 	for _, rank := range ranks {
-		in.window[rank] = agent.StdinWindow
+		in.read[rank] = 0
 	}
 	return in, nil
 }
@@ -56,7 +61,7 @@ func (in *input) start(nodes []*node, p *Placement) {
 	}()
 }
 
-// credit lets a rank be sent more.
+// credit notes what a rank has read, for which it may be sent more.
 func (in *input) credit(c credit) {
 	if in == nil {
 		return
@@ -66,11 +71,12 @@ func (in *input) credit(c credit) {
 		return
 	}
 	in.mu.Lock()
-	defer in.mu.Unlock()
-	if n, ok := in.window[c.rank]; ok {
-		in.window[c.rank] = n + c.bytes
+	if n, ok := in.read[c.rank]; ok {
+		in.read[c.rank] = n + int64(c.bytes)
+		in.note(n + int64(c.bytes))
 	}
-	in.cond.Signal()
+	in.mu.Unlock()
+	in.wake()
 }
 
 // leave takes off a rank that has ended or reads no more, having read so many bytes as far as is known.
@@ -79,66 +85,52 @@ func (in *input) leave(rank int, read int64) {
 		return
 	}
 	in.mu.Lock()
-	delete(in.window, rank)
-	in.read = max(in.read, read)
-	last := len(in.window) == 0
+	delete(in.read, rank)
+	in.note(read)
 	in.mu.Unlock()
-	in.cond.Signal()
-	if last {
-		in.wake()
-	}
+	in.wake()
 }
 
-// close ends forwarding. A file is left at the first byte that no rank has read.
+// note is called with mu held.
+func (in *input) note(read int64) { in.most = max(in.most, min(read, in.sent)) }
+
+// close ends forwarding.
 func (in *input) close() {
 	if in == nil {
 		return
 	}
-	in.wake()
-	if in.ended != nil {
-		<-in.ended
-		if in.begin >= 0 && in.read < in.sent {
-			in.file.Seek(in.begin+in.read, io.SeekStart)
-		}
-	}
-	in.wakeR.Close()
-	in.wakeW.Close()
-}
-
-// offset is where a regular file is read next, -1 for other files.
-func offset(f *os.File) int64 {
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
-		return -1
-	}
-	at, err := f.Seek(0, io.SeekCurrent)
-	if err != nil {
-		return -1
-	}
-	return at
-}
-
-func (in *input) wake() {
 	in.mu.Lock()
 	in.closed = true
 	in.mu.Unlock()
-	in.cond.Signal()
-	in.wakeW.Write([]byte{0})
+	in.wake()
+	if in.ended != nil {
+		<-in.ended
+		in.source.spent(in.most)
+	}
+	in.source.close()
+	in.bell.close()
 }
 
-// forward copies until the end of the file, or until nobody takes anything any more.
+func (in *input) wake() {
+	in.cond.Signal()
+	in.bell.ring()
+}
+
+// forward copies until the end of the source, or until nobody takes anything any more.
 func (in *input) forward(send func(rank int, b []byte)) {
+	b := make([]byte, agent.ChunkLen)
 	for {
-		ranks, n := in.room()
-		if n == 0 || !in.readable() {
+		room, read := in.room()
+		if room == 0 {
 			return
 		}
-		b := make([]byte, min(n, agent.ChunkLen))
-		n, err := in.file.Read(b)
+		in.source.spent(read)
+		n, err := in.source.next(b[:room])
+		ranks := in.spend(n)
 		if n > 0 {
-			in.sent += int64(n)
-			in.spend(ranks, n)
+			payload := bytes.Clone(b[:n])
 			for _, r := range ranks {
-				send(r, b[:n])
+				send(r, payload)
 			}
 		}
 		if err != nil { // the end, or as good as that
@@ -150,52 +142,31 @@ func (in *input) forward(send func(rank int, b []byte)) {
 	}
 }
 
-// room waits until every rank may be sent something, and says how much; 0: it is over.
-func (in *input) room() (ranks []int, n int) {
+// room waits until every rank may be sent something, and says how much, 0 when it is over; and how much was read.
+func (in *input) room() (n int, read int64) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	for {
-		if in.closed || len(in.window) == 0 {
-			return nil, 0
+		if in.closed || len(in.read) == 0 {
+			return 0, 0
 		}
 		n = agent.ChunkLen
-		for _, w := range in.window {
-			n = min(n, w)
+		for _, read := range in.read {
+			n = min(n, agent.StdinWindow-int(in.sent-read))
 		}
 		if n > 0 {
-			return slices.Collect(maps.Keys(in.window)), n
+			return n, in.most
 		}
 		in.cond.Wait()
 	}
 }
 
-func (in *input) spend(ranks []int, n int) {
+// spend notes what will be sent, and returns to whom.
+func (in *input) spend(n int) (ranks []int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	for _, r := range ranks {
-		if w, ok := in.window[r]; ok {
-			in.window[r] = w - n
-		}
-	}
-}
-
-// readable waits until reading would not block; false: wake was called. Reading straight away would take what the next
-// program on this terminal or pipe is meant to get.
-func (in *input) readable() bool {
-	fds := []unix.PollFd{
-		{Fd: int32(in.file.Fd()), Events: unix.POLLIN},
-		{Fd: int32(in.wakeR.Fd()), Events: unix.POLLIN},
-	}
-	for {
-		_, err := unix.Poll(fds, -1)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err != nil:
-			return false
-		}
-		return fds[1].Revents == 0
-	}
+	in.sent += int64(n)
+	return slices.Collect(maps.Keys(in.read))
 }
 
 // inherits says whether the one rank that gets standard input runs here and can have the descriptor itself.

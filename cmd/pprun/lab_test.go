@@ -2,10 +2,7 @@ package main
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"fmt"
-	"io"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,7 +82,7 @@ func TestHosts(t *testing.T) {
 	}{
 		{"cold and warm", coldAndWarm},
 		{"programs", programs},
-		{"stdin", bigStdin},
+		{"stdin", remoteStdin},
 		{"status", remoteStatus},
 		{"one block for all failures", groupedFailures},
 		{"login shells", loginShells},
@@ -146,21 +143,6 @@ int main(void) { printf("C %s\n", getenv("PPRUN_RANK")); return 0; }`
 			t.Errorf("stdout:\n%s", r.stdout)
 		}
 	})
-}
-
-// A rank elsewhere gets all of the input and not a byte else.
-func bigStdin(t *testing.T, l lab) {
-	const size = 32 << 20
-	sent, got := sha256.New(), sha256.New()
-	cmd := l.Exec("head", l.pprun, "--hosts", l.hosts, "-n", "1", "cat")
-	cmd.Stdin = io.TeeReader(io.LimitReader(rand.NewChaCha8([32]byte{1}), size), sent)
-	cmd.Stdout = got
-	if err := cmd.Run(); err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(sent.Sum(nil), got.Sum(nil)) {
-		t.Error("what came back is not what was sent")
-	}
 }
 
 func remoteStatus(t *testing.T, l lab) {
