@@ -219,13 +219,14 @@ func (m *member) refuses(r helloRank) error {
 // admit lets new incarnations of lost ranks in, and reads what comes from them.
 func (h *hub) admit(l *link, ranks []helloRank) error {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if err := h.takeBack(l, ranks); err != nil {
-		return err
+	err := h.takeBack(l, ranks)
+	if err == nil {
+		l.start()
+		h.readers.Go(func() { h.read(l) })
 	}
-	l.start()
-	h.readers.Go(func() { h.read(l) })
-	return nil
+	h.mu.Unlock()
+	h.flush()
+	return err
 }
 
 // takeBack gives lost ranks their places again, behind a link that nobody else knows of yet.

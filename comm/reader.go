@@ -27,7 +27,7 @@ func (h *hub) read(l *link) {
 	r := &reader{hub: h, link: l}
 	err := r.loop()
 	reason := "its link broke: " + err.Error()
-	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
+	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
 		reason = "it ended, or its link was cut"
 	}
 	r.lock()

@@ -63,6 +63,18 @@ const (
 	kindForget  frame.Kind = 29 // digest
 )
 
+// kindNames are what tests call the kinds of frames.
+var kindNames = map[frame.Kind]string{
+	kindHello: "hello", kindWelcome: "welcome", kindRefuse: "refuse", kindDiffer: "differ", kindSubmit: "submit",
+	kindRun: "run", kindResult: "result", kindCancel: "cancel", kindYield: "yield", kindResume: "resume",
+	kindMessage: "message", kindAck: "ack", kindLost: "lost", kindAbort: "abort", kindBye: "bye", kindMembers: "members",
+	kindSlots: "slots", kindOffer: "offer", kindFetch: "fetch", kindPiece: "piece", kindMissing: "missing",
+	kindRelease: "release", kindForget: "forget",
+}
+
+// FrameName returns the name of a kind of frame, for package commtest.
+func FrameName(k frame.Kind) string { return kindNames[k] }
+
 // protocol is the version of all this.
 const protocol = 2
 

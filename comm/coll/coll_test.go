@@ -259,3 +259,22 @@ func TestInBubble(t *testing.T) {
 		})
 	})
 }
+
+// TestLostServingRank has ranks meet in a collective that one of them does not live to call: none waits for it.
+func TestLostServingRank(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		job := commtest.Start(t, 5)
+		errs := make(chan error, 4)
+		for _, rank := range []int{0, 1, 3, 4} {
+			c := job.Comm(rank)
+			go func() { errs <- coll.Barrier(comm.NewContext(t.Context(), c), c) }()
+		}
+		synctest.Wait()
+		job.Kill(2)
+		for range 4 {
+			if err := <-errs; err == nil || !strings.Contains(err.Error(), "rank 2 (node2) is lost") {
+				t.Errorf("got %v", err)
+			}
+		}
+	})
+}

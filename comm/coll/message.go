@@ -114,10 +114,10 @@ func (k *call) recv(src int) ([]byte, error) {
 	return value, nil
 }
 
-// tellFailure lets every rank that waits for this one, now or later, fail too. A broken link needs no telling.
+// tellFailure lets every rank that waits for this one, now or later, fail too. That a rank is lost all know, but not that
+// this one waited for it.
 func (k *call) tellFailure(err error) {
-	var lost *comm.LostError
-	if errors.As(err, &lost) || errors.Is(err, comm.ErrClosed) {
+	if errors.Is(err, comm.ErrClosed) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(k.ctx), time.Second) // a rank that reads nothing must not hold us
