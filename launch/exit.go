@@ -55,12 +55,16 @@ func (j *job) exited(n *node, e agent.Exit) {
 	}
 }
 
-// hubEnded is for when rank 0 has ended: those that served it get time to leave.
+// leaveTime is what ranks that serve get to leave once rank 0 has ended, whose hub has told them to. One that was just
+// started again finds no hub, and would soon say so, which nobody needs to know.
+const leaveTime = 500 * time.Millisecond
+
+// hubEnded is for when rank 0 has ended: those that served it are to leave.
 func (j *job) hubEnded() {
 	j.over = true
 	j.respawns, j.respawnAt = nil, nil
 	if j.verdict == nil && j.OnFail != OnFailAbort && !slices.ContainsFunc(j.ranksAlive(), func(r int) bool { return !j.serves(r) }) {
-		j.leaveAt = time.After(j.Grace)
+		j.leaveAt = time.After(leaveTime)
 	}
 }
 

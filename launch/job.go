@@ -240,6 +240,9 @@ func (j *job) take(e event) {
 	case role:
 		if v.rank < len(j.lives) && slices.Contains(n.ranks, v.rank) {
 			j.lives[v.rank].role = v.role
+			if j.over {
+				j.hubEnded()
+			}
 		}
 	case agent.Exit:
 		j.exited(n, v)

@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "farm" {
 		beFarm(os.Args[2])
 	}
+	if len(os.Args) > 2 && os.Args[1] == "tasking" {
+		beTasking()
+	}
 	testscript.Main(m, map[string]func(){"pprun": main, "deserter": desert, "server": serve})
 }
 
