@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,6 +28,8 @@ var farms = []farm{
 	{name: "the output of tasks comes whole and once", run: chatter, stdout: chatterOutput},
 	{name: "tasks run on all ranks from the start", run: meeting},
 	{name: "what cannot be registered or submitted is refused there and then", run: refusals},
+	{name: "the task of a killed rank is run again, the next hundred finish, each counts once", run: killedOnce, opts: onlyWorkers(), stderr: tooLate},
+	{name: "a task that kills its rank three times is an error, and the ranks come back", run: killedAlways, opts: onlyWorkers(), stderr: tooLate},
 	{name: "no port is open, since a job on one machine needs no network", run: ports, under: []string{"unshare", "--net", "--map-root-user"}},
 	{name: "an error that rank 0 returns is the end of the job, and is said once", run: unhandled, status: 1,
 		stderr: `rank 0: comm: farm_open on rank \d \(\S+\): open /no/such/file: no such file or directory\n` +
@@ -246,4 +249,66 @@ func ports(ctx context.Context, c *comm.Comm) error {
 		}
 	}
 	return nil
+}
+
+// tooLate is what pprun says, even if it is to be quiet, of a rank that it finds killed when the job is over.
+const tooLate = `(pprun: rank \d on \S+ \(pid \d+\): killed by signal 9 \(SIGKILL\): its work was done\n)*`
+
+// onlyWorkers lets rank 0 run no task.
+func onlyWorkers() (opts []comm.InitOption) {
+	if os.Getenv("PPRUN_RANK") == "0" {
+		opts = append(opts, comm.Slots(0))
+	}
+	return opts
+}
+
+var (
+	// farmDieOnce kills its process, the first time.
+	farmDieOnce = comm.Register("farm_die_once", func(_ context.Context, n int) (int, error) {
+		if os.Mkdir(filepath.Join(private(), "died"), 0o700) == nil {
+			die()
+		}
+		return n, nil
+	})
+	farmDie = comm.Register("farm_die", func(context.Context, struct{}) (struct{}, error) { die(); return struct{}{}, nil })
+)
+
+func die() {
+	syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
+}
+
+func killedOnce(ctx context.Context, c *comm.Comm) error {
+	first := farmDieOnce.Submit(ctx, 7)
+	calls := 0
+	then := first.Then(func(int, error) { calls++ })
+	for i := range 100 {
+		if n, err := farmIndex.Call(ctx, i%3); err != nil || n != i%3+1 {
+			return fmt.Errorf("task %d after it: %d, %w", i, n, err)
+		}
+	}
+	if n, err := then.Get(ctx); n != 7 || err != nil || calls != 1 {
+		return fmt.Errorf("the task of the killed rank: %d, %w, %d callbacks", n, err, calls)
+	}
+	counted := 0
+	for _, n := range c.Stats().Nodes {
+		counted += n.Tasks
+	}
+	if counted != 101 {
+		return fmt.Errorf("%d tasks counted of 101", counted)
+	}
+	return nil
+}
+
+func killedAlways(ctx context.Context, c *comm.Comm) error {
+	_, err := farmDie.Call(ctx, struct{}{})
+	lost, ok := errors.AsType[*comm.LostError](err)
+	if !ok || len(lost.Attempts) != 3 {
+		return fmt.Errorf("a task that kills whoever runs it: %#v", err)
+	}
+	n, err := farmIndex.Call(ctx, 1)
+	if n != 2 {
+		return fmt.Errorf("a task after it: %d, %w", n, err)
+	}
+	return err
 }
