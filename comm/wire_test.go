@@ -170,6 +170,48 @@ func TestAssembler(t *testing.T) {
 	}
 }
 
+// TestUnfinished lets a rank begin one task after another, and finish none.
+func TestUnfinished(t *testing.T) {
+	var a assembler
+	piece := make([]byte, chunkLen)
+	h := frame.Header{Kind: kindSubmit, Src: 1, Dst: anyRank}
+	begin := func(n int) (err error) {
+		for i := range n {
+			h.ID, h.Flags = uint64(i), frame.More
+			if _, _, err = a.add(h, piece); err != nil {
+				break
+			}
+		}
+		return err
+	}
+	for range 3 {
+		if err := begin(16); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 16 {
+			h.ID, h.Flags = uint64(i), 0
+			if i%2 > 0 {
+				a.drop(kindSubmit, 1, anyRank, h.ID)
+			} else if _, ok, err := a.add(h, nil); !ok || err != nil {
+				t.Fatal(ok, err)
+			}
+		}
+	}
+	if a.unfinished[1] != 0 {
+		t.Errorf("%d bytes are counted still", a.unfinished[1])
+	}
+	if err := begin(100); err == nil || len(a.parts) > 17 {
+		t.Errorf("%d tasks begun: %v", len(a.parts), err)
+	}
+	h.ID, h.Flags, h.Src = 0, frame.More, 2
+	for range 16 {
+		if _, _, err := a.add(h, piece); err != nil {
+			return
+		}
+	}
+	t.Error("a task has no end")
+}
+
 // sink is a port that keeps nothing.
 type sink struct{}
 
