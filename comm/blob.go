@@ -55,6 +55,21 @@ func parseBlobRef(b []byte) (r blobRef, err error) {
 	return r, nil
 }
 
+// checkBlobFrame checks the length of a frame about a blob, before the rank gets it that it is for.
+func checkBlobFrame(kind frame.Kind, payload []byte) error {
+	want := -1
+	switch kind {
+	case kindFetch:
+		want = fetchLen
+	case kindRelease, kindForget:
+		want = digestLen
+	}
+	if want >= 0 && len(payload) != want {
+		return fmt.Errorf("a frame of kind %d with %d bytes, want %d", kind, len(payload), want)
+	}
+	return nil
+}
+
 // blobs are the blobs of a rank: those that it holds, and those that it fetches.
 type blobs struct {
 	comm *Comm
@@ -65,7 +80,7 @@ type blobs struct {
 	held    table[*blob]
 	fetches table[*fetch]
 	large   map[*call]*largeCall
-	offers  map[uint64]uint64 // results that are not fetched yet, by the id of their run
+	offers  map[uint64]blobRef // results that are not fetched yet, by the id of their run
 	repeats repeats
 	lost    map[int]error // ranks that are lost
 	err     error         // why nothing can be fetched any more
@@ -82,8 +97,26 @@ type blob struct {
 func (s *blobs) init(c *Comm, dir string) {
 	s.comm, s.dir = c, dir
 	s.large = make(map[*call]*largeCall)
-	s.offers = make(map[uint64]uint64)
+	s.offers = make(map[uint64]blobRef)
 	s.lost = make(map[int]error)
+}
+
+// receive takes a frame about a blob.
+func (s *blobs) receive(h frame.Header, payload []byte) error {
+	if err := checkBlobFrame(h.Kind, payload); err != nil {
+		return err
+	}
+	switch h.Kind {
+	case kindFetch:
+		s.serve(h, payload)
+	case kindRelease:
+		s.release(h.ID, digest(payload))
+	case kindForget:
+		s.forget(digest(payload))
+	default:
+		s.arrive(h, payload)
+	}
+	return nil
 }
 
 // hold takes bytes, which must not change any more.
@@ -99,10 +132,17 @@ func (s *blobs) hold(b []byte, gone func()) (*blob, error) {
 	return x, nil
 }
 
+// find returns a blob that this rank holds. An earlier incarnation of it may have held another under that id.
+// s.mu is held.
+func (s *blobs) find(id uint64, d digest) (x *blob, ok bool) {
+	x, ok = s.held.get(id)
+	return x, ok && x.ref.digest == d
+}
+
 // release lets go of a blob. One that others may have kept is forgotten everywhere.
-func (s *blobs) release(id uint64) {
+func (s *blobs) release(id uint64, d digest) {
 	s.mu.Lock()
-	x, ok := s.held.get(id)
+	x, ok := s.find(id, d)
 	if !ok || s.err != nil {
 		s.mu.Unlock()
 		return
@@ -130,16 +170,13 @@ func (s *blobs) forgetEverywhere(x *blob) {
 }
 
 // serve answers a rank that asks for a piece of a blob.
-func (s *blobs) serve(h frame.Header, payload []byte) error {
-	if len(payload) != fetchLen {
-		return fmt.Errorf("a fetch of %d bytes", len(payload))
-	}
-	id, from, n := parseFetch(payload)
+func (s *blobs) serve(h frame.Header, payload []byte) {
+	d, id, from, n := parseFetch(payload)
 	c := s.comm
 	reply := frame.Header{Kind: kindMissing, Src: uint32(c.rank), Dst: h.Src, ID: h.ID}
 	var piece []byte
 	s.mu.Lock()
-	x, ok := s.held.get(id)
+	x, ok := s.find(id, d)
 	if ok && n <= pieceLen && from <= uint64(len(x.bytes)) && uint64(n) <= uint64(len(x.bytes))-from {
 		x.readers[c.node[h.Src]] = true
 		reply.Kind, piece = kindPiece, x.bytes[from:from+uint64(n):from+uint64(n)]
@@ -147,17 +184,16 @@ func (s *blobs) serve(h frame.Header, payload []byte) error {
 	s.mu.Unlock()
 	c.up.send(reply, piece)
 	c.up.nudge()
-	return nil
 }
 
 // local returns the bytes of a blob that this rank holds.
-func (s *blobs) local(id uint64) ([]byte, error) {
+func (s *blobs) local(ref blobRef) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
 		return nil, s.err
 	}
-	x, ok := s.held.get(id)
+	x, ok := s.find(ref.id, ref.digest)
 	if !ok {
 		return nil, ErrReleased
 	}
@@ -167,8 +203,9 @@ func (s *blobs) local(id uint64) ([]byte, error) {
 // ErrReleased is the error of Ref.Get where the value was released, or the rank that shared it has been started again.
 var ErrReleased = errors.New("comm: the shared value was released")
 
-// lose ends what is fetched from a rank that is lost.
+// lose ends what is fetched from a rank that is lost, and drops arguments that came from there.
 func (s *blobs) lose(rank int, err error) {
+	s.drop(func(key any) bool { k, ok := key.(argumentKey); return ok && k.owner == rank })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lost[rank] = err

@@ -1,10 +1,14 @@
 package comm
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,6 +16,7 @@ import (
 	"time"
 
 	"github.com/pprun/pprun/comm/frame"
+	"github.com/pprun/pprun/comm/place"
 )
 
 var (
@@ -56,11 +61,13 @@ func ranksOf(t *testing.T, size int, opts ...InitOption) (context.Context, []*Co
 	return NewContext(t.Context(), comms[0]), comms
 }
 
-// holds counts the blobs, fetches, and calls with large data that a rank holds.
+// holds counts the blobs, fetches, calls with large data, and values for all that a rank holds.
 func (s *blobs) holds() int {
+	s.comm.memo.mu.Lock()
+	defer s.comm.memo.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.held.len() + s.fetches.len() + len(s.large) + len(s.offers)
+	return s.held.len() + s.fetches.len() + len(s.large) + len(s.offers) + len(s.comm.memo.values)
 }
 
 // mustHold waits until the ranks hold so many in all.
@@ -76,7 +83,7 @@ func mustHold(t *testing.T, comms []*Comm, want int) {
 			return
 		}
 	}
-	t.Errorf("the ranks hold %d blobs, fetches, calls and offers, want %d", n, want)
+	t.Errorf("the ranks hold %d blobs, fetches, calls, offers and values, want %d", n, want)
 }
 
 // A tamper is a port on which frames are changed, or lost where it returns false.
@@ -253,4 +260,133 @@ func TestRoomForPieces(t *testing.T) {
 	if b := appendPiece(nil, piece[:5], 5); len(b) != 5 || cap(b) > pieceLen {
 		t.Errorf("room for %d bytes", cap(b))
 	}
+}
+
+// TestOncePerNode has two ranks of one node ask for the same at once.
+func TestOncePerNode(t *testing.T) {
+	ctx, comms := ranksOf(t, 3)
+	dir := t.TempDir()
+	comms[1].blobs.dir, comms[2].blobs.dir = dir, dir
+	var served atomic.Int32
+	comms[0].up = tamper{comms[0].up, func(h frame.Header, payload []byte) ([]byte, bool) {
+		if h.Kind == kindPiece {
+			served.Add(1)
+		}
+		return payload, true
+	}}
+	r, err := Share(ctx, random(9*pieceLen+1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := largeGet.OnAll(ctx, r); err != nil || served.Load() != 10 {
+		t.Errorf("%d pieces were sent, want 10, %v", served.Load(), err)
+	}
+	files := func() []string { f, _ := filepath.Glob(filepath.Join(dir, "*")); return f }
+	if n := len(files()); n != 2 {
+		t.Errorf("the node has %q, want a file and its lock", files())
+	}
+	if err := r.Release(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); len(files()) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("after Release the node has %q", files())
+		}
+	}
+	// A file that is not what it should be is no use.
+	if r, err = Share(ctx, random(pieceLen)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(comms[1].blobs.file(r.ref.digest), make([]byte, pieceLen), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := largeGet.submit(ctx, &r, nil, 1).Get(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNoFiles has a node where no files can be written: each rank fetches for itself.
+func TestNoFiles(t *testing.T) {
+	ctx, comms := ranksOf(t, 2)
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	comms[1].blobs.dir = filepath.Join(file, "no directory")
+	r, err := Share(ctx, random(pieceLen))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := largeGet.OnAll(ctx, r); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestKilledFetcher has a rank wait for another process of its node, which is to fetch and is killed.
+func TestKilledFetcher(t *testing.T) {
+	ctx, comms := ranksOf(t, 2)
+	comms[1].blobs.dir = t.TempDir()
+	r, err := Share(ctx, random(100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := exec.Command(os.Args[0])
+	other.Env = append(os.Environ(), "COMM_TEST_PROGRAM=locks", "LOCK="+comms[1].blobs.file(r.ref.digest)+".lock")
+	out, err := other.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer other.Wait()
+	defer other.Process.Kill()
+	if said, err := bufio.NewReader(out).ReadString('\n'); said != "locked\n" {
+		t.Fatalf("it said %q, %v", said, err)
+	}
+	hasty, cancel := context.WithCancel(ctx)
+	f := largeGet.submit(hasty, &r, nil, 1)
+	cancel()
+	if _, err := f.Get(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled: %v", err)
+	}
+	f = largeGet.submit(ctx, &r, nil, 1)
+	comms[0].up.flush()
+	other.Process.Kill()
+	if n, err := f.Get(ctx); n != 100 || err != nil {
+		t.Errorf("got %d, %v", n, err)
+	}
+}
+
+// TestLostRunner loses the rank that ran a task while its result is being fetched: another one runs it again.
+func TestLostRunner(t *testing.T) {
+	ctx, comms := ranksOf(t, 3)
+	h := comms[0].up.(hubPort).hub
+	h.mu.Lock()
+	h.members[1].role, h.members[2].role = place.Serve, place.Serve
+	links := []*link{nil, h.members[1].link, h.members[2].link}
+	h.mu.Unlock()
+	var first atomic.Uint32
+	stalled := make(chan uint32, 100)
+	for _, c := range comms[1:] {
+		c.up = tamper{c.up, func(h frame.Header, payload []byte) ([]byte, bool) {
+			if h.Kind != kindPiece || !first.CompareAndSwap(0, h.Src) && first.Load() != h.Src {
+				return payload, true
+			}
+			stalled <- h.Src
+			return nil, false
+		}}
+	}
+	options, err := (&taskOptions{Ranks: []int{1, 2}}).encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := largeMake.submit(ctx, ptr(inlineLen+7), options, anyRank)
+	comms[0].up.flush()
+	links[<-stalled].conn.Close()
+	b, err := f.Get(ctx)
+	if err != nil || !bytes.Equal(b, random(inlineLen+7)) {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
+	mustHold(t, comms, 0)
 }

@@ -61,15 +61,32 @@ func (s *blobs) file(d digest) string { return filepath.Join(s.dir, fmt.Sprintf(
 
 // forget drops what this rank, and its node, has of a blob that was released.
 func (s *blobs) forget(d digest) {
-	s.comm.memo.drop(func(key any) bool {
+	s.removeFile(d)
+	s.drop(func(key any) bool {
 		switch key := key.(type) {
-		case digest:
-			return key == d
+		case argumentKey:
+			return key.digest == d
 		case refKey:
 			return key.digest == d
 		}
 		return false
 	})
+}
+
+// drop drops values that were made of blobs, and what the node has of those that were arguments.
+func (s *blobs) drop(match func(key any) bool) {
+	s.comm.memo.drop(func(key any) bool {
+		if !match(key) {
+			return false
+		}
+		if k, ok := key.(argumentKey); ok {
+			s.removeFile(k.digest)
+		}
+		return true
+	})
+}
+
+func (s *blobs) removeFile(d digest) {
 	if s.dir != "" {
 		os.Remove(s.file(d))
 		os.Remove(s.file(d) + ".lock")

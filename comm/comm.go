@@ -138,17 +138,8 @@ func (c *Comm) receive(h frame.Header, payload []byte) error {
 	case kindCancel:
 		c.server.cancel(h.ID)
 		c.blobs.withdraw(h.ID)
-	case kindFetch:
-		return c.blobs.serve(h, payload)
-	case kindPiece, kindMissing:
-		return c.blobs.arrive(h, payload)
-	case kindRelease:
-		c.blobs.release(h.ID)
-	case kindForget:
-		if len(payload) != digestLen {
-			return fmt.Errorf("a digest of %d bytes", len(payload))
-		}
-		c.blobs.forget(digest(payload))
+	case kindFetch, kindPiece, kindMissing, kindRelease, kindForget:
+		return c.blobs.receive(h, payload)
 	case kindMessage:
 		whole, ok, err := c.assemble(h, payload)
 		c.mail.arrived(int(h.Src), messageCost+len(payload))

@@ -31,25 +31,24 @@ func (f *fetch) fail(err error) {
 }
 
 // arrive takes a piece, lent or given, or the word that there is none. What nobody waits for any more is dropped.
-func (s *blobs) arrive(h frame.Header, piece []byte) error {
+func (s *blobs) arrive(h frame.Header, piece []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f, ok := s.fetches.get(h.ID)
 	switch {
 	case !ok || f.owner != int(h.Src):
-		return nil
+		return
 	case h.Kind == kindMissing:
 		f.fail(ErrReleased)
-		return nil
+		return
 	}
 	if len(piece) <= lentLen {
 		piece = append([]byte(nil), piece...)
 	}
 	select {
 	case f.pieces <- piece:
-		return nil
 	default:
-		return fmt.Errorf("a piece that rank %d was not asked for", h.Src)
+		f.fail(errors.New("more came than was asked for"))
 	}
 }
 
@@ -62,7 +61,7 @@ func (s *blobs) fetch(ctx context.Context, ref blobRef) ([]byte, error) {
 		return nil, fmt.Errorf("rank %d of %d cannot have it", ref.owner, c.Size())
 	}
 	if ref.owner == c.rank {
-		return s.local(ref.id)
+		return s.local(ref)
 	}
 	b, err := s.transfer(ctx, ref)
 	if errors.Is(err, errDigest) {
@@ -123,7 +122,7 @@ func appendPiece(b, piece []byte, size int) []byte {
 
 func (s *blobs) ask(id uint64, ref blobRef, from, n int) {
 	var b [fetchLen]byte
-	putFetch(b[:], ref.id, uint64(from), uint32(n))
+	putFetch(b[:], ref, uint64(from), uint32(n))
 	c := s.comm
 	c.up.send(frame.Header{Kind: kindFetch, Src: uint32(c.rank), Dst: uint32(ref.owner), ID: id}, b[:])
 }

@@ -131,6 +131,9 @@ func (h *hub) relay(f frame.Header, payload []byte) (port, error) {
 	if int64(f.Dst) >= int64(len(ports)) {
 		return nil, fmt.Errorf("a message for rank %d of %d", f.Dst, len(ports))
 	}
+	if err := checkBlobFrame(f.Kind, payload); err != nil {
+		return nil, err
+	}
 	to := ports[f.Dst]
 	if to != nil {
 		to.send(f, payload)

@@ -82,11 +82,17 @@ func (s *blobs) argument(ctx context.Context, flags byte, name []byte) (b []byte
 		b, err = s.fetch(ctx, ref)
 		return b, ref.owner != s.comm.rank, err
 	}
-	v, err := s.comm.memo.get(ctx, ref.digest, func(ctx context.Context) (any, error) { return s.shared(ctx, ref) })
+	v, err := s.comm.memo.get(ctx, argumentKey{ref.digest, ref.owner}, func(ctx context.Context) (any, error) { return s.shared(ctx, ref) })
 	if err != nil {
 		return nil, false, err
 	}
 	return v.([]byte), false, nil
+}
+
+// An argumentKey names in the memo an argument that many tasks need.
+type argumentKey struct {
+	digest digest
+	owner  int
 }
 
 // offer holds the result of a run for the rank that submitted the task. The run ends when that has it, or wants it no more.
@@ -106,7 +112,7 @@ func (s *blobs) offer(t *running, result []byte, ran time.Duration) error {
 		return err
 	}
 	s.mu.Lock()
-	s.offers[t.id] = x.ref.id
+	s.offers[t.id] = x.ref
 	s.mu.Unlock()
 	c.up.send(frame.Header{Kind: kindOffer, Src: uint32(c.rank), Dst: t.src, ID: t.id}, x.ref.append(nil))
 	return nil
@@ -115,10 +121,10 @@ func (s *blobs) offer(t *running, result []byte, ran time.Duration) error {
 // withdraw ends a run whose result nobody wants any more. It sends nothing itself: the hub's mu may be held.
 func (s *blobs) withdraw(run uint64) {
 	s.mu.Lock()
-	id, ok := s.offers[run]
+	ref, ok := s.offers[run]
 	s.mu.Unlock()
 	if ok {
-		s.release(id)
+		s.release(ref.id, ref.digest)
 	}
 }
 
@@ -169,9 +175,9 @@ func (s *blobs) giveBack(ref blobRef) {
 	c := s.comm
 	switch {
 	case ref.owner == c.rank:
-		s.release(ref.id)
+		s.release(ref.id, ref.digest)
 	case ref.owner < c.Size():
-		c.up.send(frame.Header{Kind: kindRelease, Src: uint32(c.rank), Dst: uint32(ref.owner), ID: ref.id}, nil)
+		c.up.send(frame.Header{Kind: kindRelease, Src: uint32(c.rank), Dst: uint32(ref.owner), ID: ref.id}, ref.digest[:])
 		c.up.flush()
 	}
 }
@@ -181,9 +187,6 @@ func (c *Comm) offered(h frame.Header, payload []byte) error {
 	ref, err := parseBlobRef(payload)
 	if err != nil {
 		return err
-	}
-	if ref.owner != int(h.Src) {
-		return fmt.Errorf("an offer of rank %d of what rank %d holds", h.Src, ref.owner)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

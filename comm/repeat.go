@@ -196,7 +196,7 @@ func (s *blobs) trim() {
 	}
 	s.mu.Unlock()
 	for _, x := range out {
-		s.release(x.blob.ref.id)
+		s.release(x.blob.ref.id, x.blob.ref.digest)
 	}
 }
 

@@ -179,6 +179,9 @@ func (h *hub) offer(m *member, f frame.Header, payload []byte) error {
 	case !ok:
 		return fmt.Errorf("an offer of run %#x, which it does not have", f.ID)
 	}
+	if ref, err := parseBlobRef(payload); err != nil || ref.owner != m.rank {
+		return fmt.Errorf("an offer of a result that it does not hold")
+	}
 	to := t.src
 	f.Dst, f.ID = uint32(to.rank), t.id
 	if t.dropped { // the word of it and the offer have crossed

@@ -26,7 +26,7 @@ import (
 //	rank -> rank  message  tagged bytes (id: the tag), in order for each tag
 //	rank -> rank  fetch    of a piece of a blob (blob.go) that the other holds (id: of all pieces that are fetched)
 //	rank -> rank  piece    in answer, or missing, if it does not hold that blob
-//	rank -> rank  release  of a blob (id)
+//	rank -> rank  release  of a blob (id), by who needed it last
 //	rank -> rank  forget   a blob that was fetched: it was released
 //	rank -> rank  ack      that many message bytes (id) have arrived: the window opens again
 //	hub  -> rank  members  a rank that serves is lost or back, or ranks have other slots
@@ -56,10 +56,10 @@ const (
 	kindMembers frame.Kind = 16 // CBOR membership
 	kindSlots   frame.Kind = 17 // empty
 	kindOffer   frame.Kind = 24 // blobRef
-	kindFetch   frame.Kind = 25 // u64 id of the blob, u64 from where, u32 how much; little-endian
+	kindFetch   frame.Kind = 25 // digest, u64 id of the blob, u64 from where, u32 how much; little-endian
 	kindPiece   frame.Kind = 26 // bytes
 	kindMissing frame.Kind = 27 // empty
-	kindRelease frame.Kind = 28 // empty
+	kindRelease frame.Kind = 28 // digest
 	kindForget  frame.Kind = 29 // digest
 )
 
@@ -96,14 +96,14 @@ var (
 		kindCancel: frame.NoPayload, kindYield: frame.NoPayload, kindResume: frame.NoPayload,
 		kindAck: frame.NoPayload, kindBye: frame.NoPayload, kindSlots: frame.NoPayload,
 		kindOffer: blobRefLen, kindFetch: fetchLen, kindPiece: pieceLen, kindMissing: frame.NoPayload,
-		kindRelease: frame.NoPayload, kindForget: digestLen,
+		kindRelease: digestLen, kindForget: digestLen,
 	}
 	downLimits = frame.Limits{
 		kindWelcome: 4 << 20, kindRefuse: 64 << 10, kindDiffer: 4 << 20,
 		kindRun: chunkLen, kindResult: chunkLen, kindMessage: chunkLen, kindLost: 64 << 10, kindMembers: 4 << 20,
 		kindCancel: frame.NoPayload, kindAck: frame.NoPayload, kindBye: frame.NoPayload,
 		kindOffer: blobRefLen, kindFetch: fetchLen, kindPiece: pieceLen, kindMissing: frame.NoPayload,
-		kindRelease: frame.NoPayload, kindForget: digestLen,
+		kindRelease: digestLen, kindForget: digestLen,
 	}
 )
 
@@ -184,14 +184,16 @@ func parseResultHead(b []byte) resultHead {
 	}
 }
 
-const fetchLen = 8 + 8 + 4
+const fetchLen = digestLen + 8 + 8 + 4
 
-func putFetch(b []byte, id, from uint64, n uint32) {
-	binary.LittleEndian.PutUint64(b, id)
-	binary.LittleEndian.PutUint64(b[8:], from)
-	binary.LittleEndian.PutUint32(b[16:], n)
+func putFetch(b []byte, r blobRef, from uint64, n uint32) {
+	copy(b, r.digest[:])
+	binary.LittleEndian.PutUint64(b[digestLen:], r.id)
+	binary.LittleEndian.PutUint64(b[digestLen+8:], from)
+	binary.LittleEndian.PutUint32(b[digestLen+16:], n)
 }
 
-func parseFetch(b []byte) (id, from uint64, n uint32) {
-	return binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint32(b[16:])
+func parseFetch(b []byte) (d digest, id, from uint64, n uint32) {
+	p := b[digestLen:]
+	return digest(b[:digestLen]), binary.LittleEndian.Uint64(p), binary.LittleEndian.Uint64(p[8:]), binary.LittleEndian.Uint32(p[16:])
 }

@@ -1,0 +1,110 @@
+package comm_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pprun/pprun/comm"
+)
+
+func init() {
+	programs["locks"] = func() {
+		f, err := os.OpenFile(os.Getenv("LOCK"), os.O_RDWR|os.O_CREATE, 0o600)
+		if err == nil {
+			err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+		}
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println("locked")
+		select {}
+	}
+	programs["shares"] = func() {
+		comm.Main(func(ctx context.Context, c *comm.Comm) error {
+			r, err := comm.Share(ctx, slices.Repeat([]float64{1.5}, 1_000_000))
+			if err != nil {
+				return err
+			}
+			last, err := lookUp.OnAll(ctx, r)
+			fmt.Println(last)
+			return err
+		})
+	}
+	programs["huge"] = func() {
+		comm.Main(func(ctx context.Context, c *comm.Comm) error {
+			n, err := sound.Call(ctx, marked(hugeLen()))
+			if err == nil && n != hugeLen() {
+				err = fmt.Errorf("it is not sound at %d", n)
+			}
+			return err
+		}, comm.Slots(map[string]int{"0": 0, "1": 1}[os.Getenv("PPRUN_RANK")]))
+	}
+}
+
+// TestSharedByNode has two nodes with two ranks each.
+func TestSharedByNode(t *testing.T) {
+	a := newAgent(t, 4, "unix")
+	dirs := []string{t.TempDir(), t.TempDir()}
+	for rank := range a.places {
+		p := &a.places[rank]
+		p.Nodes, p.NodeOf, p.Node = []string{"n0", "n1"}, []int{0, 0, 1, 1}, rank/2
+		p.Dir = dirs[rank/2]
+	}
+	if out := a.run("shares"); out[0] != "[1.5 1.5 1.5 1.5]\n" {
+		t.Errorf("got %q", out)
+	}
+	for node, dir := range dirs {
+		files, err := filepath.Glob(filepath.Join(dir, ".shared", "*"))
+		if err != nil || len(files) != 2 || !strings.HasSuffix(files[1], ".lock") {
+			t.Errorf("node %d has %q, want a file and its lock", node, files)
+		}
+	}
+}
+
+// hugeLen is more than 32 bits can count where COMM_TEST_HUGE is set, as .ci/run does for a step of its own.
+func hugeLen() int {
+	if os.Getenv("COMM_TEST_HUGE") != "" {
+		return 4<<30 + 5
+	}
+	return 64<<20 + 5
+}
+
+// marked makes bytes most of which are never touched, and sound says how many are as marked left them.
+func marked(n int) []byte {
+	b := make([]byte, n)
+	for at := 0; at+8 <= n; at += 16 << 20 {
+		binary.LittleEndian.PutUint64(b[at:], uint64(at))
+	}
+	return b
+}
+
+var sound = comm.Register("sound", func(_ context.Context, b []byte) (int, error) {
+	for at := 0; at+8 <= len(b); at += 16 << 20 {
+		if binary.LittleEndian.Uint64(b[at:]) != uint64(at) {
+			return at, errors.New("the mark is wrong")
+		}
+	}
+	return len(b), nil
+})
+
+func TestHugeArgument(t *testing.T) {
+	t.Logf("%d bytes", hugeLen())
+	a := newAgent(t, 2, "unix")
+	for _, p := range []*process{a.start(1, "huge"), a.start(0, "huge")} {
+		kill := time.AfterFunc(3*time.Minute, func() { p.Process.Kill() })
+		if err := p.Wait(); err != nil {
+			t.Errorf("%v: %s", err, &p.err)
+		}
+		kill.Stop()
+	}
+}
