@@ -69,7 +69,7 @@ main() {
 		order
 		[ "$bytes" = 0 ] && have "$@" && order
 		take "$c" "$bytes" && become "$c/agent-$d"
-		tried="$tried, $c: is full"
+		tried="$tried, $c: is full or over quota"
 	done
 	say "nowhere ${tried#, }"
 }

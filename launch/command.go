@@ -175,7 +175,7 @@ func (c *commandConn) explain(err error, patience time.Duration, inTime bool) er
 	}
 	switch {
 	case !inTime:
-		err = fmt.Errorf("no answer from /bin/sh for %v%s", patience, printed)
+		err = fmt.Errorf("no answer from /bin/sh for %v%s: does it wait for something, or a start-up file of the login shell?", patience, printed)
 	case noise == nil && !errors.Is(err, syscall.EPIPE): // the node has answered: err is what it said
 	case noise != nil && noise.err != io.EOF:
 		err = fmt.Errorf("did not run /bin/sh%s", printed)

@@ -147,7 +147,11 @@ func (c *sshConn) Close() error {
 // LocalAddr is our end of the connection; nil through a jump host.
 func (c *sshConn) LocalAddr() net.Addr { return c.client.LocalAddr() }
 
+// lastLine is the last line of text, or that in which a Go program says why it crashes.
 func lastLine(text string) string {
+	if at := strings.Index("\n"+text, "\nfatal error: "); at >= 0 {
+		text, _, _ = strings.Cut(text[at:], "\n")
+	}
 	text = strings.TrimSpace(text)
 	return strings.TrimSpace(text[strings.LastIndexByte(text, '\n')+1:])
 }

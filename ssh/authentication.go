@@ -68,7 +68,7 @@ func (a *authentication) explain(err error) error {
 	if a.failed != nil {
 		return a.failed
 	}
-	tried, fix := "no key to offer", fmt.Sprintf("is the public key in ~/.ssh/authorized_keys of %s there?", a.set.user)
+	tried, fix := "no key to offer", fmt.Sprintf("is the public key in ~/.ssh/authorized_keys of %[1]s there, and may %[1]s log in?", a.set.user)
 	switch {
 	case !slices.Contains(a.allowed, "publickey"):
 		tried, fix = "the host wants "+strings.Join(a.allowed, " or "), "only keys can be used here; see AuthenticationMethods of sshd there"

@@ -17,9 +17,9 @@ const commandPatience = 500 * time.Millisecond
 
 // A commandConn is a proxy command, which speaks to the host with its stdin and stdout.
 type commandConn struct {
-	io.Reader // stdout
-	io.Writer // stdin
-	line      string
+	io.Reader        // stdout
+	io.Writer        // stdin
+	line      string // as configured: many hosts may have the same reason
 	cmd       *exec.Cmd
 	stderr    *tail
 	end       func() error // ends the command, once
@@ -36,7 +36,7 @@ func (d *dialing) command() (*conn, error) {
 	if shell == "" {
 		shell = "/bin/sh"
 	}
-	c := &commandConn{line: line, cmd: exec.Command(shell, "-c", "exec "+line), stderr: &tail{max: maxStderr}}
+	c := &commandConn{line: d.set.proxyCommand, cmd: exec.Command(shell, "-c", "exec "+line), stderr: &tail{max: maxStderr}}
 	c.cmd.Stderr = c.stderr
 	c.cmd.WaitDelay = time.Second // stderr may be held open by others
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -50,7 +50,7 @@ func (d *dialing) command() (*conn, error) {
 	}
 	c.Reader, c.Writer = stdout, stdin
 	if err := c.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("ProxyCommand %s: %w", line, err)
+		return nil, fmt.Errorf("ProxyCommand %s: %w", c.line, err)
 	}
 	c.end = sync.OnceValue(func() error {
 		stdin.Close()

@@ -47,6 +47,8 @@ func (d *dialing) explain(ctx context.Context, err error) *Error {
 	case isReset(e.Err) && (e.Phase == phaseConnect || e.Phase == phaseBanner || e.Phase == phaseKeyExchange):
 		e.Phase, e.Err = phaseBanner, errors.New("the host closes the connection before authentication")
 		e.Fix = "see sshd's log there; too many connections at once (MaxStartups)?"
+	case isReset(e.Err) && e.Phase == phaseAuthenticate:
+		e.Err, e.Fix = errors.New("the host closes the connection"), "see sshd's log there; is the account expired, or does /etc/nologin forbid logins?"
 	case errors.As(e.Err, &op) && e.Phase == phaseConnect:
 		e.Err = underlying(op) // without the address: many hosts may have the same reason
 		e.Fix = connectFix(op, d.set.port)

@@ -2,11 +2,14 @@ package ssh
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strconv"
 	"strings"
+
+	xssh "golang.org/x/crypto/ssh"
 )
 
 // A jump is the connection to a jump host. All hosts behind it share it: a bastion sees one login, however many hosts
@@ -161,7 +164,7 @@ func (d *dialing) through(ctx context.Context) (*conn, error) {
 	client := d.via.client
 	channel, err := client.client.DialContext(ctx, "tcp", net.JoinHostPort(d.set.hostName, strconv.Itoa(d.set.port)))
 	if err != nil {
-		return nil, d.via.lostOr(fmt.Errorf("jump host %s: %w", client.host, trim(err)))
+		return nil, d.via.lostOr(fmt.Errorf("jump host %s: %w", client.host, refusal(err)))
 	}
 	ours, theirs := net.Pipe()
 	for _, c := range []struct{ to, from net.Conn }{{channel, theirs}, {theirs, channel}} {
@@ -171,4 +174,16 @@ func (d *dialing) through(ctx context.Context) (*conn, error) {
 		}
 	}
 	return &conn{Conn: ours}, nil
+}
+
+// refusal is why a jump host opened no channel.
+func refusal(err error) error {
+	var refused *xssh.OpenChannelError
+	switch {
+	case !errors.As(err, &refused):
+		return trim(err)
+	case refused.Reason == xssh.Prohibited:
+		return errors.New("forwarding is not allowed there: see AllowTcpForwarding and PermitOpen of its sshd")
+	}
+	return fmt.Errorf("no connection from there: %s", refused.Message)
 }

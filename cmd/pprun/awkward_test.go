@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -23,8 +24,10 @@ type awkward struct {
 	args    []string
 	status  int
 	stderr  string
-	down    bool // the case leaves no process there to kill
-	slow    bool // it takes until a deadline: such cases begin first
+	stdout  string // "": ends in "on NODE"
+	agent   string // the directory it is kept in there; "": any
+	down    bool   // the case leaves no process there to kill
+	slow    bool   // it takes until a deadline: such cases begin first
 }
 
 // deadline is within which pprun has to have answered, whatever the host does.
@@ -49,11 +52,34 @@ func sshd(lines ...string) func(labtest.Host, func(string)) {
 	return func(h labtest.Host, _ func(string)) { h.SSHD("conf", lines...) }
 }
 
+// runsOnlyElsewhere makes directories in which nothing can be executed, after a line of sshd's configuration.
+func runsOnlyElsewhere(line string, dirs ...string) func(labtest.Host, func(string)) {
+	return func(h labtest.Host, _ func(string)) {
+		h.SSHD("conf", line)
+		for _, dir := range dirs {
+			h.FS(dir, "noexec")
+		}
+	}
+}
+
+// limited restarts sshd under a limit, which its sessions inherit.
+func limited(limit string) func(labtest.Host, func(string)) {
+	return func(h labtest.Host, sh func(string)) {
+		h.SSHD("stop")
+		sh("ulimit " + limit + "; exec /usr/sbin/sshd -E /var/log/sshd.log")
+	}
+}
+
 const (
 	noShell   = `the login shell did not run /bin/sh`
 	advice    = `: its start-up files, and ForceCommand of sshd, have to let commands pass`
 	impatient = "Host *\n  ConnectTimeout 3\n"
 )
+
+// refused is what is said to a user who is not let in.
+func refused(user string) string {
+	return `authenticate: permission denied for user ` + user + `: refused key /root/.ssh/id_ed25519: is the public key in ~/.ssh/authorized_keys of ` + user + ` there, and may ` + user + ` log in\?`
+}
 
 var awkwards = []awkward{
 	{name: "login shell bash", prepare: shell("bash")},
@@ -66,6 +92,8 @@ var awkwards = []awkward{
 	{name: "login shell nologin", prepare: shell("/usr/sbin/nologin"), status: 125, stderr: noShell + `, it printed "This account is currently not available."`},
 	{name: "login shell false", prepare: shell("/bin/false"), status: 125, stderr: noShell},
 
+	{name: "login shell does not exist", prepare: script("sed -i '/^root:/s|[^:]*$|/bin/nosuch|' /etc/passwd"), status: 125, stderr: refused("root")},
+
 	{name: "bash prints", prepare: startFile("bash", ".bashrc", `echo welcome to NODE; echo beware >&2`)},
 	{name: "bash prints 60 kB", prepare: startFile("bash", ".bashrc", `seq 11000`)},
 	{name: "bash prints 1 MB", prepare: startFile("bash", ".bashrc", `seq 160000`), status: 125, stderr: noShell + `, it printed "1 2 3 .*"` + advice},
@@ -75,10 +103,18 @@ var awkwards = []awkward{
 	{name: "bash reads all", prepare: startFile("bash", ".bashrc", `cat >/dev/null`), status: 125, stderr: `no answer from /bin/sh for 15s`, slow: true},
 	{name: "bash hangs", prepare: startFile("bash", ".bashrc", "echo wait a moment\nsleep 1000"), status: 125, stderr: `no answer from /bin/sh for 15s.*wait a moment`, slow: true},
 	{name: "zsh prints", prepare: startFile("zsh", ".zshenv", `echo welcome`)},
+	{name: "zsh reads a line", prepare: startFile("zsh", ".zshenv", `read answer`)},
+	{name: "zsh exits 0", prepare: startFile("zsh", ".zshenv", "echo closed\nexit 0"), status: 125, stderr: noShell + `, it printed "closed"` + advice},
+	{name: "tcsh reads a line", prepare: startFile("tcsh", ".cshrc", `set answer = "$<"`)},
+	{name: "csh prints", prepare: startFile("csh", ".cshrc", `echo welcome`)},
 	{name: "tcsh prints", prepare: startFile("tcsh", ".cshrc", `echo welcome`)},
 	{name: "tcsh exits 0", prepare: startFile("tcsh", ".cshrc", `exit 0`)}, // it goes on
 	{name: "fish prints", prepare: startFile("fish", ".config/fish/config.fish", `echo welcome`)},
 
+	{name: "fish reads a line", prepare: startFile("fish", ".config/fish/config.fish", `read answer`)},
+	{name: "fish exits 0", prepare: startFile("fish", ".config/fish/config.fish", "exit 0")}, // it goes on, too
+
+	{name: "ForceCommand that obeys", prepare: sshd(`ForceCommand eval "$SSH_ORIGINAL_COMMAND"`)},
 	{name: "ForceCommand echo", prepare: sshd("ForceCommand echo forced"), status: 125, stderr: noShell + `, it printed "forced"`},
 	{name: "ForceCommand internal-sftp", prepare: sshd("ForceCommand internal-sftp"), status: 125, stderr: noShell},
 	{name: "Banner", prepare: func(h labtest.Host, sh func(string)) {
@@ -97,6 +133,13 @@ var awkwards = []awkward{
 	{name: "30 names, MaxStartups 10:30:100", prepare: sshd("MaxStartups 10:30:100"), host: "m[1-30]",
 		config: "Host m*\n  HostName NODE\n  HostKeyAlias NODE\n", stderr: `m\[1-30\] are one machine: `},
 
+	{name: "cache in PPRUN_CACHE", prepare: runsOnlyElsewhere("SetEnv PPRUN_CACHE=/opt/cache XDG_CACHE_HOME=/opt/xdg"), agent: "/opt/cache"},
+	{name: "cache in XDG_CACHE_HOME", prepare: runsOnlyElsewhere("SetEnv XDG_CACHE_HOME=/opt/xdg"), agent: "/opt/xdg/pprun"},
+	{name: "cache in ~/.cache", prepare: runsOnlyElsewhere("SetEnv XDG_RUNTIME_DIR=/run/me"), agent: "/root/.cache/pprun"},
+	{name: "cache in XDG_RUNTIME_DIR", prepare: runsOnlyElsewhere("SetEnv XDG_RUNTIME_DIR=/run/me", "/root"), agent: "/run/me/pprun"},
+	{name: "cache in /var/tmp", prepare: runsOnlyElsewhere("SetEnv PPRUN_CACHE=/proc/none XDG_RUNTIME_DIR=/root/run", "/root"), agent: "/var/tmp/pprun-0"},
+	{name: "cache in /tmp", prepare: runsOnlyElsewhere("", "/root", "/var/tmp"), agent: "/tmp/pprun-0"},
+	{name: "cache in /dev/shm", prepare: runsOnlyElsewhere("", "/root", "/var/tmp", "/tmp"), agent: "/dev/shm/pprun-0"},
 	{name: "noexec /tmp", prepare: func(h labtest.Host, _ func(string)) { h.FS("/tmp", "noexec") }},
 	{name: "noexec everywhere", prepare: func(h labtest.Host, _ func(string)) {
 		for _, dir := range []string{"/root", "/tmp", "/var/tmp", "/dev/shm", "/run"} {
@@ -110,7 +153,10 @@ var awkwards = []awkward{
 		for _, dir := range []string{"/root", "/tmp", "/var/tmp", "/dev/shm", "/run"} {
 			h.FS(dir, "size=1m")
 		}
-	}, status: 125, stderr: `no directory to keep the agent in \(/root/.cache/pprun: is full, .*/dev/shm/pprun-0: is full\): set PPRUN_CACHE there`},
+	}, status: 125, stderr: `no directory to keep the agent in \(/root/.cache/pprun: is full or over quota, .*/dev/shm/pprun-0: is full or over quota\): set PPRUN_CACHE there`},
+	{name: "files of 50 kB at most", prepare: limited("-f 100"), status: 125, stderr: `no directory to keep the agent in \(/root/.cache/pprun: is full or over quota, .*/dev/shm/pprun-0: is full or over quota\): set PPRUN_CACHE there`},
+	{name: "64 open files", prepare: limited("-n 64")},
+	{name: "400 MB of address space", prepare: limited("-v 400000"), status: 125, stderr: `its agent is gone: fatal error: `},
 	{name: "missing home", prepare: func(h labtest.Host, sh func(string)) {
 		sh("mkdir /etc/ssh/keys && cat /home/alice/.ssh/authorized_keys /root/.ssh/authorized_keys >/etc/ssh/keys/alice && rm -r /home/alice")
 		h.SSHD("conf", "AuthorizedKeysFile /etc/ssh/keys/%u")
@@ -120,8 +166,24 @@ var awkwards = []awkward{
 		h.SSHD("conf", "AuthorizedKeysFile /etc/ssh/keys/%u")
 	}, host: "alice@NODE"},
 
-	{name: "locked user", prepare: script(`cp /root/.ssh/authorized_keys /home/alice/.ssh/; sed -i 's/^alice:\*:/alice:!:/' /etc/shadow`), host: "alice@NODE", status: 125, stderr: `authenticate: permission denied for user alice: refused key /root/`},
-	{name: "unknown user", prepare: script("true"), host: "nobody-here@NODE", status: 125, stderr: `authenticate: permission denied for user nobody-here: refused key /root/`},
+	{name: "home that others may write to", prepare: script("chmod 777 /home/alice && cp /root/.ssh/authorized_keys /home/alice/.ssh/"), host: "alice@NODE", status: 125, stderr: refused("alice")},
+	{name: "user without a key", prepare: script("true"), host: "alice@NODE", status: 125, stderr: refused("alice")},
+	{name: "AllowUsers", prepare: sshd("AllowUsers bob"), status: 125, stderr: refused("root")},
+	{name: "password, too", prepare: sshd("AuthenticationMethods publickey,password", "PasswordAuthentication yes"), status: 125,
+		stderr: `authenticate: permission denied for user root: the host wants password: only keys can be used here; see AuthenticationMethods of sshd there`},
+	{name: "expired user", prepare: script("cp /root/.ssh/authorized_keys /home/alice/.ssh/; chage -E 0 alice"), host: "alice@NODE", status: 125, stderr: refused("alice")},
+	{name: "UsePAM yes", prepare: func(h labtest.Host, sh func(string)) {
+		sh("cp /root/.ssh/authorized_keys /home/alice/.ssh/")
+		h.SSHD("conf", "UsePAM yes")
+	}, host: "alice@NODE"},
+	{name: "UsePAM yes, /etc/nologin", prepare: func(h labtest.Host, sh func(string)) {
+		sh("cp /root/.ssh/authorized_keys /home/alice/.ssh/; echo down for maintenance >/etc/nologin")
+		h.SSHD("conf", "UsePAM yes")
+	}, host: "alice@NODE", status: 125, stderr: `authenticate: the host closes the connection: `},
+	{name: "/etc/nologin", prepare: script("cp /root/.ssh/authorized_keys /home/alice/.ssh/; echo down for maintenance >/etc/nologin"), host: "alice@NODE",
+		status: 125, stderr: noShell + `.*\(down for maintenance\)`},
+	{name: "locked user", prepare: script(`cp /root/.ssh/authorized_keys /home/alice/.ssh/; sed -i 's/^alice:\*:/alice:!:/' /etc/shadow`), host: "alice@NODE", status: 125, stderr: refused("alice")},
+	{name: "unknown user", prepare: script("true"), host: "nobody-here@NODE", status: 125, stderr: refused("nobody-here")},
 	{name: "encrypted key, no terminal", prepare: script("true"), config: "Host *\n  IdentityFile SHARED/encrypted\n  IdentitiesOnly yes\n",
 		status: 125, stderr: `authenticate: key .*/encrypted: it is encrypted: there is no terminal to ask for its passphrase on: load it into an agent first: ssh-add `},
 	{name: "changed host key", prepare: func(h labtest.Host, sh func(string)) {
@@ -129,7 +191,12 @@ var awkwards = []awkward{
 		h.SSHD("restart")
 	}, status: 125, stderr: `host key: it has changed: `},
 	{name: "unknown host key", prepare: script("true"), config: "Host *\n  GlobalKnownHostsFile /dev/null\n",
-		status: 125, stderr: `host key: .*unknown|not known`},
+		status: 125, stderr: `host key: ssh-ed25519 SHA256:\S+ is not known: compare it with the host's own and accept it: ssh -F \S+ -o StrictHostKeyChecking=ask NODE true, or pass --accept-new`},
+	{name: "unknown host key, --accept-new", prepare: script("true"), config: "Host *\n  GlobalKnownHostsFile /dev/null\n  UserKnownHostsFile /tmp/NODE\n",
+		args: []string{"--accept-new"}, stderr: `^pprun: NODE: new host key ssh-ed25519 SHA256:\S+ added to /tmp/NODE\n$`},
+	{name: "revoked host key", prepare: script("true"), config: "Host *\n  UserKnownHostsFile SHARED/revoked\n", args: []string{"--accept-new"},
+		status: 125, stderr: `host key: ssh-ed25519 SHA256:\S+ is revoked in SHARED/revoked:\d: do not trust this host`},
+	{name: "own name differs", prepare: script("hostname cn-0004.cluster.example"), stdout: "on cn-0004.cluster.example"},
 
 	{name: "sshd stopped", prepare: func(h labtest.Host, _ func(string)) { h.SSHD("stop") }, status: 125, stderr: `connect: .*connection refused: is sshd running there on port 22\?`},
 	{name: "frozen host", prepare: func(h labtest.Host, _ func(string)) { h.Freeze() }, config: impatient, status: 125, stderr: `banner: timed out after 3s: `, slow: true},
@@ -137,6 +204,10 @@ var awkwards = []awkward{
 	{name: "dropped packets, default timeout", prepare: func(h labtest.Host, _ func(string)) { h.DropIP(labtest.In) }, status: 125, stderr: `connect: .*timed out after 10s: is sshd running there\?`, slow: true},
 	{name: "cut cable", prepare: func(h labtest.Host, _ func(string)) { h.Cut() }, config: impatient, status: 125, stderr: `connect: .*(timed out after 3s: is sshd running there|no route to host: is the host up)`, slow: true},
 	{name: "power failure", prepare: func(h labtest.Host, _ func(string)) { h.Crash() }, config: impatient, status: 125, stderr: `connect: .*(timed out after 3s: is sshd running there|no route to host: is the host up)`, slow: true, down: true},
+	{name: "dropped answers", prepare: func(h labtest.Host, _ func(string)) { h.DropIP(labtest.Out) }, config: impatient, status: 125, stderr: `connect: timed out after 3s: is sshd running there\?`, slow: true},
+	{name: "killed host", prepare: func(h labtest.Host, _ func(string)) { h.Kill() }, config: impatient, status: 125, stderr: `connect: .*(timed out after 3s: is sshd running there|no route to host: is the host up)`, slow: true, down: true},
+	{name: "10 Mbit/s", prepare: func(h labtest.Host, _ func(string)) { h.Rate("10mbit") }},
+	{name: "50 ms round trip", prepare: func(h labtest.Host, _ func(string)) { h.Delay(25 * time.Millisecond) }},
 	{name: "5 % of packets lost", prepare: func(h labtest.Host, _ func(string)) { h.Loss(5) }},
 	{name: "--start-timeout", prepare: startFile("bash", ".bashrc", "sleep 1000"), args: []string{"--start-timeout", "2s"}, status: 125, stderr: `no progress for 2s: .*NODE`},
 	{name: "no such name", prepare: script("true"), host: "nosuchhost.invalid", status: 125, stderr: `nosuchhost.invalid: resolve: `},
@@ -165,6 +236,7 @@ func TestAwkward(t *testing.T) {
 	}
 	l := lab{up, t, up.Install("pprun", exe), ""}
 	l.Output("head", "sh", "-c", "cp /root/.ssh/id_ed25519 /shared/encrypted && chmod 600 /shared/encrypted && ssh-keygen -q -p -a 1 -N secret -f /shared/encrypted")
+	l.Output("head", "sh", "-c", "sed 's/^/@revoked /' /etc/ssh/ssh_known_hosts >/shared/revoked")
 	program := l.file("where", "#!/bin/sh\necho rank $PPRUN_RANK on $(hostname)\n")
 
 	var rows table
@@ -253,8 +325,11 @@ func (c awkward) run(l lab, node, program string, table *table) {
 	if lines := strings.Count(r.stderr, "\n"); lines > 1 || c.status != 0 && lines == 0 {
 		l.t.Errorf("%d lines on stderr:\n%s", lines, r.stderr)
 	}
-	if c.status == 0 && !strings.HasSuffix(r.stdout, "on "+node+"\n") {
+	if c.status == 0 && !strings.HasSuffix(r.stdout, cmp.Or(c.stdout, "on "+node)+"\n") {
 		l.t.Errorf("stdout: %s", r.stdout)
+	}
+	if c.agent != "" {
+		l.Output(node, "sh", "-c", `test -x "$0"/agent-*`, c.agent)
 	}
 	pattern := on(c.stderr)
 	if pattern == "" {
