@@ -88,6 +88,7 @@ func TestHosts(t *testing.T) {
 		{"login shells", loginShells},
 		{"noexec", noexec},
 		{"kill", kills},
+		{"shared data", shared},
 		{"losses", losses},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.f(t, l.in(t)) })

@@ -24,6 +24,9 @@ func TestMain(m *testing.M) {
 		os.Unsetenv("PPRUN_TEST_MAIN")
 		main()
 	}
+	if len(os.Args) > 1 && os.Args[1] == "sharer" {
+		beSharer()
+	}
 	if len(os.Args) > 2 && os.Args[1] == "farm" {
 		beFarm(os.Args[2])
 	}
