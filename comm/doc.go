@@ -29,6 +29,23 @@
 // ends. The context of Get covers the waiting only. A function that submits tasks itself passes on the context it was
 // given; while it waits for them, its slot is free for others, so that nesting never deadlocks.
 //
+// # Large data
+//
+// What many tasks need is given to Share once. The Ref that it returns goes into their arguments; the data itself comes
+// to a rank when that first asks for it, once to each node, and is decoded once by each rank:
+//
+//	index, err := comm.Share(ctx, buildIndex())
+//	for r, err := range Search.Map(ctx, queries(index)) { ... } // each query has a comm.Ref[Index], and calls its Get
+//
+// A []byte, string or slice of numbers above 1 MiB that is submitted again and again is shared by itself: it travels once
+// to each node from its second time on. Still every task gets an argument of its own, as it was when it was submitted;
+// to find out costs a comparison of the bytes for each Submit. It is forgotten some ten seconds after the last task that
+// needs it.
+//
+// Arguments and results may be as long as memory allows. Those above 8 MiB are fetched, piece by piece, from the rank
+// that has them, and never lie in rank 0 because they pass it. All that is fetched is checked by its SHA-256, and fetched
+// again if that does not match. Once makes what a rank needs and can make by itself.
+//
 // # Speed
 //
 // All frames pass the hub in rank 0. Frames are written in batches; a rank has tasks ahead, for a millisecond of work,

@@ -5,9 +5,83 @@ import (
 	"fmt"
 	"log"
 	"slices"
+	"strings"
 
 	"github.com/pprun/pprun/comm"
 )
+
+// A lookup is an argument with shared data in it.
+type lookup struct {
+	Words comm.Ref[[]string]
+	Index int
+}
+
+var word = comm.Register("example_word", func(ctx context.Context, l lookup) (string, error) {
+	words, err := l.Words.Get(ctx) // the same slice for all tasks of a rank: it is only read
+	if err != nil {
+		return "", err
+	}
+	return words[l.Index], nil
+})
+
+// Each node gets the words once, whatever the number of tasks that need them.
+func ExampleShare() {
+	ctx := context.Background()
+	c, err := comm.Init(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	words, err := comm.Share(ctx, []string{"zero", "one", "two", "three"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for w, err := range word.Map(ctx, slices.Values([]lookup{{words, 3}, {words, 1}, {words, 2}})) {
+		fmt.Println(w, err)
+	}
+	if err := words.Release(ctx); err != nil { // or leave it until the Comm closes
+		log.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// three <nil>
+	// one <nil>
+	// two <nil>
+}
+
+var (
+	spelling = comm.Once(func(context.Context) (*strings.Replacer, error) {
+		fmt.Println("made once")
+		return strings.NewReplacer("colour", "color", "centre", "center"), nil
+	})
+	spell = comm.Register("example_spell", func(ctx context.Context, text string) (string, error) {
+		r, err := spelling(ctx)
+		if err != nil {
+			return "", err
+		}
+		return r.Replace(text), nil
+	})
+)
+
+// Each rank makes its replacer when a task first asks for it.
+func ExampleOnce() {
+	ctx := context.Background()
+	c, err := comm.Init(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for text, err := range spell.Map(ctx, slices.Values([]string{"the centre", "of colour"})) {
+		fmt.Println(text, err)
+	}
+	if err := c.Close(); err != nil {
+		log.Fatal(err)
+	}
+	// Unordered output:
+	// made once
+	// the center <nil>
+	// of color <nil>
+}
 
 var square = comm.Register("example_square", func(_ context.Context, n int) (int, error) { return n * n, nil })
 

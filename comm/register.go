@@ -32,7 +32,7 @@ type function struct {
 //
 // Function literals and method values will do. The name is what statistics and errors show and what Submit by name
 // takes; it must be the same in all ranks. Arguments and results may be numbers, booleans, strings, slices, arrays,
-// maps, pointers and structs of these (exported fields only, tags as encoding/json has them), any, time.Time, big.Int
+// maps, pointers and structs of these (exported fields only, tags as encoding/json has them), any, time.Time, big.Int, Ref
 // and types that marshal themselves (encoding.BinaryMarshaler).
 //
 // Register panics, naming file and line, on an empty or taken name, a nil function, a type that cannot be encoded, and
