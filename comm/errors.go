@@ -35,15 +35,16 @@ func (e *TaskError) Error() string {
 func (e *TaskError) Unwrap() error { return e.Err }
 
 // LostError says that a rank was lost. A task that was on it may have run, fully or partly. How its process ended is
-// known to pprun, which prints it, and not yet to the other ranks: Exit, Signal, OOM and Stderr are still zero.
+// known to pprun alone: Exit, Signal, OOM and Stderr are zero where a program is not started by pprun, where a message is
+// concerned and not a task, and where the word has not come within two seconds.
 type LostError struct {
 	Rank   int    // -1 where the job as a whole is lost
 	Node   string // its host
-	Reason string // what the hub or the rank itself says
-	Exit   int    // exit status
-	Signal string // that killed it
+	Reason string // what pprun, the hub or the rank itself says
+	Exit   int    // exit status, -1 where a signal or the loss of its node ended it
+	Signal string // that killed it, as SIGKILL
 	OOM    bool   // killed for want of memory
-	Stderr []byte // its last words
+	Stderr []byte // the last lines it wrote there, at most 4 KiB
 
 	Attempts []Attempt // of a task that has lost as many ranks as it may (see MaxLost): all of them
 }

@@ -11,11 +11,12 @@ import (
 
 // The hub is the part of rank 0 that all frames pass: it schedules tasks and relays the rest.
 type hub struct {
-	members []*member // by rank
-	node    func(rank int) string
-	urgent  atomic.Bool            // a rank waits for what it was sent since the last flush
-	ports   atomic.Pointer[[]port] // of the members, for relaying without mu; what it points to does not change
-	readers sync.WaitGroup         // of links; none is added once over is set
+	members  []*member // by rank
+	node     func(rank int) string
+	urgent   atomic.Bool            // a rank waits for what it was sent since the last flush
+	ports    atomic.Pointer[[]port] // of the members, for relaying without mu; what it points to does not change
+	readers  sync.WaitGroup         // of links; none is added once over is set
+	informed bool                   // an agent tells of deaths
 
 	mu      sync.Mutex // guards the fields below; held while whole batches of frames are handled, never across I/O
 	links   []*link

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -59,6 +60,21 @@ func init() {
 		_, err = c.RecvMessage(ctx, 1, 1)
 		fmt.Println(err)
 		c.Close()
+	}
+	programs["mourns"] = func() {
+		slots := 1
+		if os.Getenv("PPRUN_RANK") == "0" {
+			slots = 0
+		}
+		comm.Main(func(ctx context.Context, c *comm.Comm) error {
+			_, err := leaves.Call(ctx, 3)
+			lost, ok := errors.AsType[*comm.LostError](err)
+			if !ok {
+				return fmt.Errorf("not lost: %w", err)
+			}
+			fmt.Printf("%v; %d %q %v %q\n", err, lost.Exit, lost.Signal, lost.OOM, lost.Stderr)
+			return nil
+		}, comm.Slots(slots))
 	}
 	programs["joins"] = func() {
 		_, err := comm.Init(context.Background(), comm.JoinTimeout(300*time.Millisecond))
@@ -128,6 +144,73 @@ func TestLostRank(t *testing.T) {
 			t.Errorf("rank %d: exit %d, %q, %q", rank, code, &p.out, &p.err)
 		}
 	}
+}
+
+var leaves = comm.Register("leaves", func(ctx context.Context, status int) (int, error) {
+	file := os.Getenv("STAYS")
+	if file == "" {
+		os.Exit(status)
+	}
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		return 0, err
+	}
+	<-ctx.Done()
+	return 0, ctx.Err()
+})
+
+// rankZero waits until all have asked for their places and returns the agent's end for rank 0.
+func (a *agent) rankZero() (zero *place.Asker) {
+	for range a.places {
+		if asker := <-a.asked; asker.Ask.Rank == 0 {
+			zero = asker
+		}
+	}
+	return zero
+}
+
+// What pprun knows of a rank's end is in the error of a task that only this rank could run.
+func TestDeathIsTold(t *testing.T) {
+	a := newAgent(t, 2, "unix")
+	p, q := a.start(0, "mourns"), a.start(1, "mourns")
+	zero := a.rankZero()
+	q.exit(t)
+	zero.Tell(place.Death{Rank: 1, Reason: "killed by signal 9 (SIGKILL)", Exit: -1, Signal: "SIGKILL", OOM: true, Stderr: []byte("oops\n"), Final: true})
+	const want = `comm: rank 1 (n1) is lost: killed by signal 9 (SIGKILL); no rank is left that may run the task; -1 "SIGKILL" true "oops\n"`
+	if code := p.exit(t); code != 0 || p.out.String() != want+"\n" {
+		t.Errorf("exit %d, %q, %q, want %q", code, &p.out, &p.err, want)
+	}
+}
+
+// A rank that dies for good while others still join ends the start.
+func TestDeathBeforeTheStart(t *testing.T) {
+	a := newAgent(t, 3, "unix")
+	p := a.start(0, "mourns")
+	zero := <-a.asked
+	zero.Tell(place.Death{Rank: 2, Reason: "exit status 7"})
+	zero.Tell(place.Death{Rank: 2, Incarnation: 1, Reason: "exit status 8", Final: true})
+	const want = "pprun: rank 0: comm: rank 2 (n2) is lost before all had joined: exit status 8\n"
+	if code := p.exit(t); code != 1 || p.err.String() != want {
+		t.Errorf("exit %d, %q, %q, want %q", code, &p.out, &p.err, want)
+	}
+}
+
+// A link that seems alive though its rank is dead, as that of a node without power, counts no longer.
+func TestDeathEndsALink(t *testing.T) {
+	a := newAgent(t, 2, "unix")
+	begun := filepath.Join(t.TempDir(), "begun")
+	p, q := a.start(0, "mourns"), a.start(1, "mourns", "STAYS="+begun)
+	zero := a.rankZero()
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(begun); err == nil {
+			break
+		}
+	}
+	zero.Tell(place.Death{Rank: 1, Reason: "lost n1: its agent is silent for 15s", Exit: -1, Final: true})
+	const want = `comm: rank 1 (n1) is lost: lost n1: its agent is silent for 15s; no rank is left that may run the task; -1 "" false ""`
+	if code := p.exit(t); code != 0 || p.out.String() != want+"\n" {
+		t.Errorf("exit %d, %q, %q, want %q", code, &p.out, &p.err, want)
+	}
+	q.exit(t)
 }
 
 func TestLostAgent(t *testing.T) {

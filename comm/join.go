@@ -40,7 +40,9 @@ func join(ctx context.Context, agent *place.Link, role place.Role, s settings, f
 		return c, nil
 	}
 	h := newHub(c)
+	h.informed = true
 	d := newDoor(h, c, p, signatures(fns))
+	agent.Died(d.died)
 	d.open(agent.Listeners)
 	if err := c.host(ctx, d, leave); err != nil {
 		c.left.Store(true)

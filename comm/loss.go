@@ -26,8 +26,13 @@ func (h *hub) cut(l *link, reason string) bool {
 		return false
 	}
 	for _, r := range l.ranks {
-		if h.members[r].role != place.Serve {
-			h.lose(h.members[r], reason)
+		if m := h.members[r]; m.role != place.Serve {
+			h.over = true
+			lost := h.lostError(m, reason)
+			h.onceKnown(m, func() {
+				lost.learn(m.death)
+				h.broadcastLost(lost)
+			})
 			return false
 		}
 	}
@@ -47,6 +52,9 @@ func (h *hub) cut(l *link, reason string) bool {
 	}
 	for _, m := range lost {
 		h.redo(m)
+		if m.final { // it was known to be dead before its link ended
+			h.abandon(m)
+		}
 	}
 	for _, m := range h.members {
 		h.feed(m)
@@ -60,7 +68,8 @@ func (h *hub) vacate(m *member, reason string) {
 	for len(m.seats) > 0 {
 		m.seats[0].leave()
 	}
-	m.lost = &LostError{Rank: m.rank, Node: h.node(m.rank), Reason: reason}
+	m.lost = h.lostError(m, reason)
+	m.lost.learn(m.death)
 	m.port, m.link = nil, nil
 	h.present--
 	if m.bye {
@@ -98,9 +107,9 @@ func (h *hub) redo(m *member) {
 		case t.dropped:
 			h.release(t)
 		case begun[i] && t.blame(m.lost):
-			h.fail(t, t.exhausted())
+			h.fail(t, m, exhausted(*t.lost))
 		case t.pool.hopeless():
-			h.fail(t, t.pool.lostError())
+			h.despair(t)
 		default:
 			h.again(t)
 			t.pool.queue.pushFront(t)
@@ -112,9 +121,9 @@ func (h *hub) redo(m *member) {
 // blame notes that a task may have run on a rank when that was lost. It says whether the task has lost too many.
 func (t *task) blame(lost *LostError) (enough bool) {
 	if t.lost == nil {
-		t.lost = new([]Attempt)
+		t.lost = new([]*LostError)
 	}
-	*t.lost = append(*t.lost, Attempt{lost.Rank, lost.Node, lost.Reason})
+	*t.lost = append(*t.lost, lost)
 	limit := t.options.MaxLost
 	if limit <= 0 {
 		limit = defaultMaxLost
@@ -122,34 +131,56 @@ func (t *task) blame(lost *LostError) (enough bool) {
 	return len(*t.lost) >= limit
 }
 
-// exhausted is the error of a task that has lost too many ranks.
-func (t *task) exhausted() *LostError {
-	last := (*t.lost)[len(*t.lost)-1]
-	return &LostError{Rank: last.Rank, Node: last.Node, Reason: last.Reason, Attempts: *t.lost}
+// exhausted makes the error of a task that has lost too many ranks.
+func exhausted(lost []*LostError) func() *LostError {
+	return func() *LostError {
+		e := *lost[len(lost)-1]
+		for _, l := range lost {
+			e.Attempts = append(e.Attempts, Attempt{l.Rank, l.Node, l.Reason})
+		}
+		return &e
+	}
 }
 
-// lostError is the error of a task that nobody is left to run.
-func (p *pool) lostError() *LostError {
-	lost := &LostError{Rank: -1, Reason: "no rank is left that may run the task"}
-	for _, m := range p.ranks {
+// despair ends a task that nobody is left to run; it is neither queued nor on a rank.
+func (h *hub) despair(t *task) {
+	e := LostError{Rank: -1}
+	var last *member
+	for _, m := range t.pool.ranks {
 		if m.lost != nil {
-			*lost = *m.lost
-			lost.Reason += "; no rank is left that may run the task"
+			last = m
 		}
 	}
-	return lost
+	h.fail(t, last, func() *LostError {
+		const hopeless = "no rank is left that may run the task"
+		if last == nil || last.lost == nil {
+			e.Reason = hopeless
+			return &e
+		}
+		e = *last.lost
+		e.Reason += "; " + hopeless
+		return &e
+	})
 }
 
-// fail ends a task that is neither queued nor on a rank.
-func (h *hub) fail(t *task, err *LostError) {
-	b := make([]byte, resultHeadLen)
-	putResultHead(b, resultHead{status: statusLost, attempt: t.payload[attemptAt]})
-	b = append(b, must(cborEnc.Marshal(err))...) // strings and numbers always encode
-	t.src.port.send(frame.Header{Kind: kindResult, Dst: uint32(t.src.rank), ID: t.id}, b)
-	h.touch(t.src)
-	h.urgent.Store(true)
+// fail ends a task that is neither queued nor on a rank, because a rank was lost. The error is made once it is known how
+// that died.
+func (h *hub) fail(t *task, lost *member, err func() *LostError) {
+	src, id, incarnation := t.src, t.id, t.src.incarnation
+	head := resultHead{status: statusLost, attempt: t.payload[attemptAt]}
 	t.unlist()
 	h.release(t)
+	h.onceKnown(lost, func() {
+		if src.lost != nil || src.incarnation != incarnation {
+			return
+		}
+		b := make([]byte, resultHeadLen)
+		putResultHead(b, head)
+		b = append(b, must(cborEnc.Marshal(err()))...) // strings and numbers always encode
+		src.port.send(frame.Header{Kind: kindResult, Dst: uint32(src.rank), ID: id}, b)
+		h.touch(src)
+		h.urgent.Store(true)
+	})
 }
 
 // abandon notes that a lost rank will not come back: what only it could run fails.
@@ -162,7 +193,7 @@ func (h *hub) abandon(m *member) {
 			continue
 		}
 		for !p.queue.empty() {
-			h.fail(p.queue.pop(), p.lostError())
+			h.despair(p.queue.pop())
 		}
 	}
 }
@@ -173,8 +204,15 @@ func (h *hub) lose(m *member, reason string) {
 		return
 	}
 	h.over = true
-	b := must(cborEnc.Marshal(LostError{Rank: m.rank, Node: h.node(m.rank), Reason: reason}))
-	h.broadcast(frame.Header{Kind: kindLost}, b)
+	h.broadcastLost(h.lostError(m, reason))
+}
+
+func (h *hub) lostError(m *member, reason string) *LostError {
+	return &LostError{Rank: m.rank, Node: h.node(m.rank), Reason: reason}
+}
+
+func (h *hub) broadcastLost(lost *LostError) {
+	h.broadcast(frame.Header{Kind: kindLost}, must(cborEnc.Marshal(lost))) // strings and numbers always encode
 }
 
 // announce tells all ranks that some are lost or back, or have other slots.
@@ -182,7 +220,7 @@ func (h *hub) announce(lost []*member, back ...int) {
 	h.epoch++
 	news := membership{Epoch: h.epoch, Slots: h.slots(), Back: back}
 	for _, m := range lost {
-		news.Lost = append(news.Lost, *m.lost)
+		news.Lost = append(news.Lost, m.lost.brief())
 	}
 	h.broadcast(frame.Header{Kind: kindMembers}, must(cborEnc.Marshal(news)))
 }
@@ -266,7 +304,7 @@ func (h *hub) takeBack(l *link, ranks []helloRank) error {
 func (m *member) sit(l *link, r helloRank) {
 	m.link, m.port = l, l
 	m.slots, m.base = r.Slots, r.Slots
-	m.role, m.incarnation = r.Role, r.Incarnation
+	m.role, m.incarnation, m.death = r.Role, r.Incarnation, nil
 	l.ranks = append(l.ranks, r.Rank)
 }
 
@@ -275,7 +313,7 @@ func (h *hub) welcome(epoch uint64) []byte {
 	w := welcome{Epoch: epoch, Slots: h.slots()}
 	for _, m := range h.members {
 		if m.lost != nil {
-			w.Lost = append(w.Lost, *m.lost)
+			w.Lost = append(w.Lost, m.lost.brief())
 		}
 	}
 	return must(appendCBOR(nil, kindWelcome, w))

@@ -17,7 +17,7 @@ type task struct {
 	order      uint64  // of the run, among all runs
 	payload    []byte  // head, options and argument
 	options    *taskOptions
-	lost       *[]Attempt    // ranks that were lost while it may have run there
+	lost       *[]*LostError // ranks that were lost while it may have run there
 	queued     time.Duration // when it began to wait; once it runs, how long it waited
 	guess      time.Duration // of the run
 	failed     uint32        // how often it ended in an error of its own and was tried again
@@ -34,12 +34,14 @@ type member struct {
 	rank        int
 	role        place.Role
 	incarnation uint32
-	slots       int        // tasks it runs at once
-	base        int        // the same, as it said itself
-	port        port       // nil while it is lost
-	link        *link      // nil for rank 0
-	lost        *LostError // why it is not there
-	final       bool       // it will not come back
+	slots       int          // tasks it runs at once
+	base        int          // the same, as it said itself
+	port        port         // nil while it is lost
+	link        *link        // nil for rank 0
+	lost        *LostError   // why it is not there
+	final       bool         // it will not come back
+	death       *place.Death // of this incarnation, if it is known
+	waiting     []func()     // for that
 
 	submitted []*task // by the index in the task's id
 	runs      table[*task]

@@ -57,7 +57,7 @@ func (h *hub) submit(m *member, f frame.Header, payload []byte) error {
 		return nil
 	}
 	if len(p.levels[full]) == 0 && p.hopeless() {
-		h.fail(t, p.lostError())
+		h.despair(t)
 		return nil
 	}
 	t.queued = h.now()

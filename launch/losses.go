@@ -28,6 +28,7 @@ type loss struct {
 	again  string // it is started again, for that many times; empty: it is not
 	then   string // what follows else
 	counts bool   // it is a failure of the job: its tasks, if there were any, are not redone
+	quiet  bool   // nobody misses it
 }
 
 // String says who was lost and how.
@@ -68,7 +69,7 @@ func (j *job) tell(l loss) {
 	j.losses.list = append(j.losses.list, l)
 }
 
-// tellLosses tells what has gathered. A rank that is started again is no error: --quiet hides it.
+// tellLosses tells what has gathered.
 func (j *job) tellLosses() {
 	list := j.losses.list
 	j.losses = losses{}
@@ -84,7 +85,7 @@ func (j *job) tellLosses() {
 // lossLine is a line about one loss or many.
 type lossLine struct {
 	text  string
-	quiet bool // all is well again
+	quiet bool // it is no error: --quiet hides it
 }
 
 // lossLines makes lines of losses, in the order in which the first of each came.
@@ -101,7 +102,7 @@ func lossLines(list []loss) (lines []lossLine) {
 			}
 		}
 		if len(alike) < foldLosses {
-			lines = append(lines, lossLine{l.String() + l.outcome(false), l.again != ""})
+			lines = append(lines, lossLine{l.String() + l.outcome(false), l.quiet})
 			continue
 		}
 		var ranks []int
@@ -112,7 +113,7 @@ func lossLines(list []loss) (lines []lossLine) {
 		}
 		slices.Sort(hosts)
 		text := rankNames(ranks) + " on " + fold(slices.Compact(hosts)) + ": " + l.how + l.outcome(true)
-		lines = append(lines, lossLine{text, l.again != ""})
+		lines = append(lines, lossLine{text, l.quiet})
 	}
 	return lines
 }

@@ -9,7 +9,7 @@ import (
 func TestLossLines(t *testing.T) {
 	var list []loss
 	for rank := 1; rank <= 5; rank++ {
-		list = append(list, loss{rank: rank, host: fmt.Sprintf("node%d", 1+rank/3), pid: 100 + rank, how: "killed", again: fmt.Sprintf("(%d of 3)", rank%2+1)})
+		list = append(list, loss{rank: rank, host: fmt.Sprintf("node%d", 1+rank/3), pid: 100 + rank, how: "killed", again: fmt.Sprintf("(%d of 3)", rank%2+1), quiet: true})
 	}
 	list = append(list,
 		loss{rank: 6, host: "node2", pid: 7, how: "killed", then: "not started again after 3 times"},

@@ -51,6 +51,7 @@ func (j *job) replace(n *node, l loss, e agent.Exit, again bool) {
 	switch {
 	case again:
 		life.incarnation++
+		l.quiet = true
 		l.again = fmt.Sprintf("(%d of %d)", life.incarnation, j.Respawn)
 		j.schedule(respawn{n, e.Rank, time.Now().Add(min(firstDelay<<min(life.short, 10), lastDelay))})
 		life.short++
@@ -72,7 +73,7 @@ func (j *job) outlive(l loss, e agent.Exit) {
 	if j.OnFail == OnFailWait {
 		j.count(exitStatus(e))
 	}
-	l.counts, l.then = true, "its work was done"
+	l.counts, l.then, l.quiet = true, "its work was done", j.OnFail != OnFailWait
 	j.tell(l)
 }
 

@@ -303,7 +303,7 @@ func killedOnce(ctx context.Context, c *comm.Comm) error {
 func killedAlways(ctx context.Context, c *comm.Comm) error {
 	_, err := farmDie.Call(ctx, struct{}{})
 	lost, ok := errors.AsType[*comm.LostError](err)
-	if !ok || len(lost.Attempts) != 3 {
+	if !ok || len(lost.Attempts) != 3 || lost.Signal != "SIGKILL" || lost.Attempts[0].Reason != "killed by signal 9 (SIGKILL)" {
 		return fmt.Errorf("a task that kills whoever runs it: %#v", err)
 	}
 	n, err := farmIndex.Call(ctx, 1)
