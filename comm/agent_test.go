@@ -30,6 +30,7 @@ type agent struct {
 	places []place.Place
 	files  []*os.File // the hub's listeners
 	relay  string     // path of that for relays; empty: there is none
+	hangUp int        // on that many relays
 
 	askedRelay chan int // the rank, before it is given
 	relayed    chan string
@@ -123,6 +124,12 @@ func (a *agent) accept() {
 		}
 		if asker.Ask.Relay {
 			a.askedRelay <- asker.Ask.Rank
+			if a.hangUp > 0 {
+				a.hangUp--
+				asker.Relay()
+				asker.Close()
+				continue
+			}
 			a.serve.Go(func() { a.carry(asker) })
 			continue
 		}

@@ -26,11 +26,15 @@ func (c *Comm) dial(ctx context.Context, agent *place.Link) (*link, error) {
 		return nil, errors.New("comm: the agent names no address of the hub")
 	}
 	began := time.Now()
+	late := began.Add(relayAfter)
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		// Who turns a rank away is there: its relay can wait, though not for ever, since it may be a stranger.
-		l, err := c.dialOnce(ctx, agent, began.Add(min(time.Since(began), 2*relayAfter)+relayAfter))
+		l, err := c.dialOnce(ctx, agent, late)
 		if err == nil {
 			return l, nil
+		}
+		// Who turns a rank away is there: its relay can wait, though not for ever, since it may be a stranger.
+		if now := time.Now(); now.Before(late) {
+			late = now.Add(min(relayAfter, began.Add(3*relayAfter).Sub(now)))
 		}
 		_, final := errors.AsType[*refusal](err)
 		if !final && temporary(err) {

@@ -36,7 +36,7 @@ type door struct {
 
 type pending struct {
 	conn   net.Conn
-	source string // its address without the port
+	source string // its address without the port; empty: of this machine, or proved
 }
 
 const (
@@ -85,7 +85,7 @@ func (d *door) accept(l net.Listener, encrypted bool) {
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
-		if d.admit(conn, encrypted) {
+		if d.admit(conn) {
 			d.greeting.Go(func() { d.meet(conn, encrypted) })
 		} else {
 			conn.Close()
@@ -93,15 +93,15 @@ func (d *door) accept(l net.Listener, encrypted bool) {
 	}
 }
 
-// admit bounds the connections that have proved nothing. When there are too many, the address that has the most of them
-// loses one; ranks that are turned away come again.
-func (d *door) admit(conn net.Conn, encrypted bool) bool {
+// admit bounds the connections from the network that have proved nothing. When there are too many, the address that has
+// the most of them loses one; ranks that are turned away come again.
+func (d *door) admit(conn net.Conn) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	p := pending{conn: conn, source: "unix"}
-	if encrypted { // the source of all relays is empty
+	p := pending{conn: conn}
+	if _, ok := conn.(*net.TCPConn); ok {
 		p.source, _, _ = net.SplitHostPort(conn.RemoteAddr().String())
-		if len(d.pending) >= maxPending && !d.evict(p.source) {
+		if !d.room(p.source) {
 			return false
 		}
 	}
@@ -109,20 +109,37 @@ func (d *door) admit(conn net.Conn, encrypted bool) bool {
 	return true
 }
 
-func (d *door) evict(newcomer string) bool {
-	count := make(map[string]int)
+// room makes room for a connection from the network.
+func (d *door) room(newcomer string) bool {
+	count, all := make(map[string]int), 0
 	most := newcomer
 	for _, p := range d.pending {
+		if p.source == "" {
+			continue
+		}
+		all++
 		if count[p.source]++; count[p.source] > count[most] {
 			most = p.source
 		}
 	}
-	if most == newcomer {
-		return false
+	if all < maxPending || most == newcomer {
+		return all < maxPending
 	}
 	i := slices.IndexFunc(d.pending, func(p pending) bool { return p.source == most })
 	d.pending[i].conn.Close()
 	d.pending = slices.Delete(d.pending, i, i+1)
+	return true
+}
+
+// proved notes that a connection is no stranger's. It returns false if it has been turned away meanwhile.
+func (d *door) proved(conn net.Conn) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i := slices.IndexFunc(d.pending, func(p pending) bool { return p.conn == conn })
+	if i < 0 {
+		return false
+	}
+	d.pending[i].source = ""
 	return true
 }
 
@@ -202,6 +219,9 @@ func (d *door) authenticate(conn net.Conn, encrypted bool) error {
 	}
 	if err := secure.Handshake(); err != nil {
 		return err
+	}
+	if !d.proved(conn) {
+		return net.ErrClosed
 	}
 	return d.greet(secure, func(rank int) bool { return proof.holds(rank, d.place.NodeOf[rank]) })
 }

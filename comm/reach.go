@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -85,7 +86,7 @@ func (r *race) run(ctx context.Context) *route {
 			case a.err == nil:
 				relayed = a
 				next.Reset(lastCall)
-			case relayed == nil && r.running == 0 && (len(r.left) == 0 || r.turnedAway()):
+			case relayed == nil && (r.running == 0 && len(r.left) == 0 || r.turnedAway(a)):
 				return nil
 			case relayed == nil:
 				next.Reset(r.headStart(true))
@@ -128,14 +129,16 @@ func (r *race) answer(t *route) *route {
 	return t
 }
 
-// turnedAway says whether somebody hung up who may be the hub, and it is too early for the relay.
-func (r *race) turnedAway() bool {
-	for _, t := range r.tried {
-		if temporary(t.err) {
-			return time.Now().Before(r.late)
-		}
+// turnedAway says whether, after the last answer, it is best to ask again: the hub did not take the relay, or the last of
+// the others has answered, one has hung up who may be the hub, and it is too early for the relay.
+func (r *race) turnedAway(last *route) bool {
+	if last.Network == "relay" {
+		return temporary(last.err)
 	}
-	return false
+	if r.running > 0 || len(r.left) > 0 && r.left[0].Network != "relay" || time.Now().After(r.late) {
+		return false
+	}
+	return slices.ContainsFunc(r.tried, func(t *route) bool { return temporary(t.err) })
 }
 
 // reasons says what is wrong with each direct route.

@@ -46,9 +46,11 @@ func strangers(t *testing.T) (addresses []string, why string) {
 	}
 	other := stranger(t, func(c net.Conn) { go tls.Server(c, config).Handshake() })
 	mute := stranger(t, func(net.Conn) {})
+	hangsUp := stranger(t, func(c net.Conn) { c.Close() })
 	talks := stranger(t, func(c net.Conn) { c.Write([]byte("220 mail\r\n")) })
-	return []string{l.Addr().String(), mute, talks, other},
-		fmt.Sprintf("%s: connection refused; %s: timed out; %s: not this job's hub; %s: not this job's hub", l.Addr(), mute, talks, other)
+	return []string{l.Addr().String(), hangsUp, mute, talks, other},
+		fmt.Sprintf("%s: connection refused; %s: hung up; %s: timed out; %s: not this job's hub; %s: not this job's hub",
+			l.Addr(), hangsUp, mute, talks, other)
 }
 
 // A rank gets past strangers to the hub.
@@ -81,6 +83,16 @@ func TestRelay(t *testing.T) {
 		if got := <-a.relayed; got != why {
 			t.Errorf("the agent is told %q, want %q", got, why)
 		}
+	}
+}
+
+// A relay that breaks is asked for again, though an address may still answer.
+func TestRelayIsTriedAgain(t *testing.T) {
+	a := newAgent(t, 2, "tcp")
+	a.addRelay(stranger(t, func(net.Conn) {}))
+	a.hangUp = 1
+	if out := a.run("farm"); out[0] != "30 [0 1] 2 2\n" {
+		t.Errorf("got %q", out)
 	}
 }
 

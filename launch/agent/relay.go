@@ -54,9 +54,9 @@ type relay struct {
 }
 
 const (
-	relayTotal     = 8 << 20  // bytes that may be on their way to a node, beyond what minRelayWindow takes
-	maxRelayWindow = 1 << 20  // of one stream
-	minRelayWindow = 16 << 10 // of one stream
+	relayTotal     = 4 << 20   // bytes that may be on their way to a node, beyond what minRelayWindow takes
+	maxRelayWindow = 512 << 10 // of one stream
+	minRelayWindow = 16 << 10  // of one stream
 )
 
 // begin makes relays possible, for a job of so many ranks.
