@@ -377,11 +377,7 @@ func TestLostRunner(t *testing.T) {
 			return nil, false
 		}}
 	}
-	options, err := (&taskOptions{Ranks: []int{1, 2}}).encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := largeMake.submit(ctx, ptr(inlineLen+7), options, anyRank)
+	f := largeMake.Submit(ctx, inlineLen+7, OnRanks(1, 2))
 	comms[0].up.flush()
 	links[<-stalled].conn.Close()
 	b, err := f.Get(ctx)

@@ -10,7 +10,7 @@ import (
 // Submit calls a registered function by name. It takes one argument of the function's type or, where that is a struct,
 // the struct's exported fields in order. Name, number and types of arguments, and the type of the result, are checked
 // before it returns; a failed check is a future that has failed already. An integer may have another integer type if
-// its value fits.
+// its value fits. Options may follow the arguments.
 func Submit[R any](ctx context.Context, name string, args ...any) *Future[R] {
 	c, err := find(ctx)
 	if err != nil {
@@ -23,11 +23,27 @@ func Submit[R any](ctx context.Context, name string, args ...any) *Future[R] {
 	if want := reflect.TypeFor[R](); fn.res.typ != want {
 		return newFailed[R](fmt.Errorf("comm: submit %s: it returns %v, not %v", name, fn.res.typ, want))
 	}
+	args, opts := cutOptions(args)
 	arg, err := argument(fn.arg.typ, args)
 	if err != nil {
 		return newFailed[R](fmt.Errorf("comm: submit %s: %w", name, err))
 	}
-	return submitTo[R](ctx, c, fn, arg, nil, anyRank)
+	return submitTo[R](ctx, c, fn, arg, fn.options.forOne(opts), anyRank)
+}
+
+// cutOptions cuts off the options that end a list of arguments. No argument is an option: functions cannot be encoded.
+func cutOptions(args []any) (rest []any, opts []Option) {
+	n := len(args)
+	for n > 0 {
+		if _, ok := args[n-1].(Option); !ok {
+			break
+		}
+		n--
+	}
+	for _, opt := range args[n:] {
+		opts = append(opts, opt.(Option))
+	}
+	return args[:n], opts
 }
 
 // argument makes a value of type t of args and returns where it lies.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/pprun/pprun/comm/frame"
 )
@@ -121,10 +122,10 @@ func (k *call) forget() {
 	c.makeRoom()
 }
 
-// submit sends a task off. payload has room for the task's head in front, then the options and the argument; it belongs
-// to the call from here on.
-func (c *Comm) submit(ctx context.Context, k *call, payload []byte, options int, dst uint32) {
-	alone, payload, err := c.launch(ctx, k, payload, options)
+// submit sends a task off. payload belongs to the call from here on: room for the task's head, the options of p, and the
+// argument.
+func (c *Comm) submit(ctx context.Context, k *call, p *plan, payload []byte, dst uint32) {
+	alone, payload, err := c.launch(ctx, k, p, payload)
 	if err != nil {
 		if k.large {
 			c.blobs.done(k)
@@ -144,23 +145,29 @@ func (c *Comm) submit(ctx context.Context, k *call, payload []byte, options int,
 }
 
 // launch makes what the hub gets of a call and puts it into the table. alone: it is the only one there.
-func (c *Comm) launch(ctx context.Context, k *call, payload []byte, options int) (alone bool, _ []byte, err error) {
+func (c *Comm) launch(ctx context.Context, k *call, p *plan, payload []byte) (alone bool, _ []byte, err error) {
 	k.size = uint32(min(len(payload), math.MaxUint32))
-	if len(payload)-taskHeadLen-options > inlineLen {
-		if payload, err = c.blobs.keepArgument(k, payload, taskHeadLen+options); err != nil {
+	if at := taskHeadLen + len(p.task); len(payload)-at > inlineLen {
+		if payload, err = c.blobs.keepArgument(k, payload, at); err != nil {
 			return false, nil, err
 		}
 	}
-	if taskOf(ctx) != nil {
-		k.flags, k.nested = k.flags|flagNested, true
-	}
-	putTaskHead(payload, taskHead{fn: k.fn.index, flags: k.flags, options: uint16(options)})
-	alone, err = c.enter(ctx, k)
+	k.nested = k.flags&flagNested != 0
+	putTaskHead(payload, taskHead{fn: k.fn.index, flags: k.flags, options: uint16(len(p.task))})
+	alone, err = c.enter(ctx, k, p.group)
 	return alone, payload, err
 }
 
+// nested returns the flag of tasks that a running task submits.
+func nested(ctx context.Context) (flags byte) {
+	if taskOf(ctx) != nil {
+		return flagNested
+	}
+	return 0
+}
+
 // enter puts a call into the table, once there is room. alone: it is the only one.
-func (c *Comm) enter(ctx context.Context, k *call) (alone bool, err error) {
+func (c *Comm) enter(ctx context.Context, k *call, group string) (alone bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for c.err == nil && c.calls.len() > 0 && (c.calls.len() >= c.maxTasks || c.bytes+int(k.size) > c.maxBytes) {
@@ -174,15 +181,15 @@ func (c *Comm) enter(ctx context.Context, k *call) (alone bool, err error) {
 	case c.closed.Load() && !k.nested:
 		return false, ErrClosed
 	}
-	if done := ctx.Done(); done != nil {
-		if ctx.Err() != nil {
-			return false, context.Cause(ctx)
-		}
-		k.scope = c.scopeOf(ctx, done)
-		k.scope.calls++
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
 	}
 	k.id = c.calls.add(k)
+	c.live++
 	c.bytes += int(k.size)
+	if s := c.scopeOf(ctx, group); s != nil {
+		s.add(k)
+	}
 	return c.calls.len() == 1, nil
 }
 
@@ -219,6 +226,9 @@ func (c *Comm) discount(k *call) {
 	c.parts.drop(kindResult, uint32(k.rank), uint32(c.rank), k.id)
 	if s := k.scope; s != nil {
 		s.leave()
+	}
+	if c.live--; c.live == 0 {
+		c.settled()
 	}
 }
 
@@ -290,9 +300,22 @@ func (k *call) outcome() error {
 		}
 		return lost
 	}
-	stack, err := decodeError(k.body)
+	return k.taskError(parseResultHead(k.head[:]), k.body)
+}
+
+// taskError makes the error of a function that failed.
+func (k *call) taskError(h resultHead, body []byte) error {
+	stack, err := decodeError(body)
 	return &TaskError{
 		Func: k.fn.name, ID: k.id, Rank: int(k.rank), Node: k.comm.nodeName(int(k.rank)),
-		Attempt: int(parseResultHead(k.head[:]).attempt), Panic: k.status() == statusPanic, Stack: stack, Err: err,
+		Attempt: int(h.attempt), Panic: h.status == statusPanic, Stack: stack, Err: err,
 	}
+}
+
+// decode sets the value at p to a result.
+func (k *call) decode(body []byte, p unsafe.Pointer) error {
+	if err := k.fn.res.decode(body, p); err != nil {
+		return fmt.Errorf("comm: result of %s from rank %d: %w", k.fn.name, k.rank, err)
+	}
+	return nil
 }

@@ -27,29 +27,35 @@ type Comm struct {
 
 	maxTasks, maxBytes int // how many tasks, and bytes of their arguments, may wait
 
-	mu     sync.Mutex // guards the fields below
-	slots  []int      // tasks that each rank runs at once; 0 for those that are lost
-	epoch  uint64     // of the last membership heard of
-	calls  table[*call]
-	bytes  int                        // of the arguments of calls
-	room   chan struct{}              // closed when there is room for calls again; nil if nobody waits
-	scopes map[<-chan struct{}]*scope // by the Done channel of their contexts
-	idle   *scope                     // the last scope to lose its last call, kept for the next
-	parts  assembler                  // of results, runs and messages
-	err    error                      // why nothing can be submitted any more
-	stats  []nodeStats                // by node
-	broken chan struct{}              // closed with err set, but for ErrClosed
-	bye    chan struct{}              // closed when the hub says bye
-	closed atomic.Bool                // Close has been called
+	mu      sync.Mutex // guards the fields below
+	slots   []int      // tasks that each rank runs at once; 0 for those that are lost
+	epoch   uint64     // of the last membership heard of
+	wanted  wanted     // calls of SetSlots under way
+	calls   table[*call]
+	bytes   int           // of the arguments of calls
+	room    chan struct{} // closed when there is room for calls again; nil if nobody waits
+	live    int           // calls that have not ended
+	thens   int           // callbacks that are to come
+	changed chan struct{} // closed when live or thens is 0, or those of a group; nil if nobody waits
+	groups  map[string]*group
+	scopes  map[scopeKey]*scope
+	idle    *scope        // the last scope to lose its last call, kept for the next
+	parts   assembler     // of results, runs and messages
+	err     error         // why nothing can be submitted any more
+	stats   []nodeStats   // by node
+	broken  chan struct{} // closed with err set, but for ErrClosed
+	bye     chan struct{} // closed when the hub says bye
+	closed  atomic.Bool   // Close has been called
 
 	server  server
 	mail    mailbox
 	blobs   blobs
 	memo    memo
 	then    callbacks
-	bells   sync.Pool       // of *bell; not shared, since channels stay in their synctest bubble
-	left    atomic.Bool     // the agent link is no longer needed
-	cleanup func(err error) // ends link, hub and agent link; err: why it does not end in order
+	bells   sync.Pool                   // of *bell; not shared, since channels stay in their synctest bubble
+	left    atomic.Bool                 // the agent link is no longer needed
+	kill    func(t *running, err error) // ends this process because of a task; nil where that must not be
+	cleanup func(err error)             // ends link, hub and agent link; err: why it does not end in order
 }
 
 // A port is where frames go: a link, or within rank 0 from the rank to the hub and back. Its methods never block.
@@ -73,7 +79,7 @@ func newComm(p place.Place, role place.Role, s settings, fns []*function) *Comm 
 	c := &Comm{
 		job: p.Job, rank: p.Rank, role: role, node: p.NodeOf, nodes: p.Nodes, slots: slices.Clone(p.Slots), fns: fns,
 		since: time.Now(), maxTasks: s.maxTasks, maxBytes: s.maxBytes,
-		scopes: make(map[<-chan struct{}]*scope), stats: make([]nodeStats, len(p.Nodes)),
+		groups: make(map[string]*group), scopes: make(map[scopeKey]*scope), stats: make([]nodeStats, len(p.Nodes)),
 		broken: make(chan struct{}), bye: make(chan struct{}),
 	}
 	if s.slots >= 0 {
@@ -206,6 +212,7 @@ func (c *Comm) update(news membership) error {
 	}
 	c.epoch = news.Epoch
 	copy(c.slots, news.Slots)
+	c.wanted.hear(news.Want)
 	for _, lost := range news.Lost { // the rest of what it was sending never comes
 		c.parts.dropAll(kindResult, uint32(lost.Rank))
 		c.parts.dropAll(kindMessage, uint32(lost.Rank))
@@ -264,6 +271,9 @@ func (c *Comm) fail(err error) {
 func (c *Comm) Close() error { return c.close(true) }
 
 func (c *Comm) close(whole bool) error {
+	if within(taskFrame, callbackFrame) {
+		return errors.New("comm: Close in a task or callback, which it would wait for")
+	}
 	if c.closed.Swap(true) {
 		return ErrClosed
 	}
@@ -318,6 +328,7 @@ type contextKey int
 const (
 	commKey contextKey = iota
 	taskKey
+	attemptKey
 )
 
 // NewContext returns a context in which functions find c. Main, tasks and commtest make such contexts.

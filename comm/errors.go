@@ -46,11 +46,11 @@ type LostError struct {
 	OOM    bool   // killed for want of memory
 	Stderr []byte // the last lines it wrote there, at most 4 KiB
 
-	Attempts []Attempt // of a task that has lost as many ranks as it may (see MaxLost): all of them
+	Attempts []LostRun // of a task that has lost as many ranks as it may (see MaxLost): all of them
 }
 
-// An Attempt is a run of a task that ended with the loss of its rank.
-type Attempt struct {
+// A LostRun is a run of a task that ended with the loss of its rank.
+type LostRun struct {
 	Rank   int
 	Node   string // its host
 	Reason string // why it was lost

@@ -2,42 +2,53 @@ package comm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"unsafe"
 )
+
+// With returns f with other defaults for its options. It is cheap to use; making it is not meant for every task.
+func (f *Func[A, R]) With(opts ...Option) *Func[A, R] {
+	return &Func[A, R]{f.fn, f.options.with(opts)}
+}
 
 // Submit sends a task off: f is called with a in some rank that has a free slot. It returns at once while fewer than
 // 1,000,000 tasks and 1 GiB of arguments wait (see Limits), beyond that it blocks until there is room or ctx ends. The
 // argument is encoded before Submit returns. When ctx ends before the result is there, the task is canceled.
 // A Func finds its Comm in ctx, else it is the process's own.
-func (f *Func[A, R]) Submit(ctx context.Context, a A) *Future[R] {
-	return f.submit(ctx, &a, nil, anyRank)
+func (f *Func[A, R]) Submit(ctx context.Context, a A, opts ...Option) *Future[R] {
+	return f.submit(ctx, &a, opts, anyRank)
 }
 
-// submit takes the task's options as taskOptions.encode makes them.
-func (f *Func[A, R]) submit(ctx context.Context, a *A, options []byte, dst uint32) *Future[R] {
+// Call is Submit and Get.
+func (f *Func[A, R]) Call(ctx context.Context, a A, opts ...Option) (R, error) {
+	return f.submit(ctx, &a, opts, anyRank).Get(ctx)
+}
+
+func (f *Func[A, R]) submit(ctx context.Context, a *A, opts []Option, dst uint32) *Future[R] {
 	c, err := find(ctx)
 	if err != nil {
 		return newFailed[R](err)
 	}
-	return submitTo[R](ctx, c, f.fn, unsafe.Pointer(a), options, dst)
+	return submitTo[R](ctx, c, f.fn, unsafe.Pointer(a), f.options.forOne(opts), dst)
 }
 
-func submitTo[R any](ctx context.Context, c *Comm, fn *function, arg unsafe.Pointer, options []byte, dst uint32) *Future[R] {
+func submitTo[R any](ctx context.Context, c *Comm, fn *function, arg unsafe.Pointer, options *optionSet, dst uint32) *Future[R] {
 	k := new(Future[R])
 	k.comm, k.fn = c, fn
-	payload, err := c.appendArgument(&k.call, append(k.small[:taskHeadLen], options...), arg)
+	p, err := options.in(c)
+	if err != nil {
+		k.fail(fmt.Errorf("comm: submit %s: %w", fn.name, err))
+		return k
+	}
+	k.flags = nested(ctx)
+	payload, err := c.appendArgument(&k.call, append(k.small[:taskHeadLen], p.task...), arg)
 	if err != nil {
 		k.fail(fmt.Errorf("comm: submit %s: encode the argument: %w", fn.name, err))
 		return k
 	}
-	c.submit(ctx, &k.call, payload, len(options), dst)
+	c.submit(ctx, &k.call, p, payload, dst)
 	return k
-}
-
-// Call is Submit and Get.
-func (f *Func[A, R]) Call(ctx context.Context, a A) (R, error) {
-	return f.submit(ctx, &a, nil, anyRank).Get(ctx)
 }
 
 // OnAll calls f with a once on every rank; result i is that of rank i. The first error cancels the others.
@@ -46,9 +57,14 @@ func (f *Func[A, R]) OnAll(ctx context.Context, a A) ([]R, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p, err := f.options.in(c); err == nil && p.placed {
+		return nil, fmt.Errorf("comm: OnAll of %s: %w", f.fn.name, errPlaced)
+	}
 	futures := make([]*Future[R], c.Size())
 	for rank := range futures {
-		futures[rank] = f.submit(ctx, &a, nil, uint32(rank))
+		futures[rank] = submitTo[R](ctx, c, f.fn, unsafe.Pointer(&a), f.options, uint32(rank))
 	}
 	return Gather(ctx, futures...)
 }
+
+var errPlaced = errors.New("its options say OnRanks, OnNode or Local")

@@ -34,9 +34,9 @@ func (f *Future[R]) Get(ctx context.Context) (R, error) {
 	if err := f.outcome(); err != nil {
 		return r, err
 	}
-	if err := f.fn.res.decode(f.body, unsafe.Pointer(&r)); err != nil {
+	if err := f.decode(f.body, unsafe.Pointer(&r)); err != nil {
 		var zero R
-		return zero, fmt.Errorf("comm: result of %s from rank %d: %w", f.fn.name, f.rank, err)
+		return zero, err
 	}
 	return r, nil
 }
@@ -109,9 +109,14 @@ func (f *Future[R]) Cancel() {
 // returned. The functions given to Then of one Comm never run at the same time.
 func (f *Future[R]) Then(fn func(R, error)) *Future[R] {
 	g := &Future[R]{value: new(R)}
-	g.comm, g.fn = f.comm, f.fn
+	g.comm, g.fn, g.scope = f.comm, f.fn, f.scope
+	over := func() {}
+	if f.comm != nil {
+		over = f.comm.expect(&f.call)
+	}
 	run := func() {
 		r, err := f.Get(context.Background())
+		defer over()
 		defer func() {
 			*g.value = r
 			if err != nil {

@@ -35,6 +35,7 @@ type welcome struct {
 type membership struct {
 	Epoch uint64
 	Slots []int       // of every rank; 0 where it is lost
+	Want  int         `cbor:",omitempty"` // what SetSlots asked for, the last time
 	Lost  []LostError `cbor:",omitempty"` // ranks that are lost now
 	Back  []int       `cbor:",omitempty"` // and that are back: as a new incarnation, which knows of nothing
 }

@@ -56,6 +56,9 @@ func Init(ctx context.Context, opts ...InitOption) (*Comm, error) {
 }
 
 func initRank(ctx context.Context, role place.Role, where string, s settings) (*Comm, error) {
+	if InTask(ctx) {
+		return nil, errors.New("comm: Init in a task: FromContext has its Comm")
+	}
 	if own.Load() != nil {
 		return nil, errors.New("comm: Init was called before in this process")
 	}

@@ -21,6 +21,9 @@ func join(ctx context.Context, agent *place.Link, role place.Role, s settings, f
 		return nil, err
 	}
 	c := newComm(*p, role, s, fns)
+	if role == place.Serve {
+		c.kill = c.killSelf
+	}
 	leave := func(err error) {
 		c.left.Store(true)
 		if err == nil {

@@ -104,7 +104,7 @@ func (s *blobs) offer(t *running, result []byte, ran time.Duration) error {
 		delete(s.offers, t.id)
 		s.mu.Unlock()
 		head := make([]byte, resultHeadLen)
-		putResultHead(head, resultHead{status: statusOK, attempt: t.attempt, ran: ran})
+		putResultHead(head, resultHead{status: statusOK, attempt: t.life.attempt, ran: ran})
 		c.up.send(end, head)
 		c.up.flush()
 	})

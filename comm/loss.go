@@ -136,7 +136,7 @@ func exhausted(lost []*LostError) func() *LostError {
 	return func() *LostError {
 		e := *lost[len(lost)-1]
 		for _, l := range lost {
-			e.Attempts = append(e.Attempts, Attempt{l.Rank, l.Node, l.Reason})
+			e.Attempts = append(e.Attempts, LostRun{l.Rank, l.Node, l.Reason})
 		}
 		return &e
 	}
@@ -218,7 +218,7 @@ func (h *hub) broadcastLost(lost *LostError) {
 // announce tells all ranks that some are lost or back, or have other slots.
 func (h *hub) announce(lost []*member, back ...int) {
 	h.epoch++
-	news := membership{Epoch: h.epoch, Slots: h.slots(), Back: back}
+	news := membership{Epoch: h.epoch, Slots: h.slots(), Want: h.want, Back: back}
 	for _, m := range lost {
 		news.Lost = append(news.Lost, m.lost.brief())
 	}

@@ -15,13 +15,17 @@ import (
 )
 
 // Func is a registered function. Its methods are safe for concurrent use.
-type Func[A, R any] struct{ fn *function }
+type Func[A, R any] struct {
+	fn      *function
+	options *optionSet
+}
 
 // function is a registered function without its types. It does not change once the registry is frozen.
 type function struct {
 	name, where string // where it was registered: file:line
 	index       uint32 // among all names in order: how frames name it
 	arg, res    *codec
+	options     *optionSet // given to Register
 	// run calls it and appends the encoded result to out. given: arg belongs to it.
 	run func(ctx context.Context, arg []byte, given bool, out []byte) ([]byte, error)
 }
@@ -35,10 +39,13 @@ type function struct {
 // maps, pointers and structs of these (exported fields only, tags as encoding/json has them), any, time.Time, big.Int, Ref
 // and types that marshal themselves (encoding.BinaryMarshaler).
 //
-// Register panics, naming file and line, on an empty or taken name, a nil function, a type that cannot be encoded, and
-// after Init or Main.
-func Register[A, R any](name string, f func(ctx context.Context, a A) (R, error)) *Func[A, R] {
+// The options are defaults for the function's tasks. Register panics, naming file and line, on an empty or taken name, a
+// nil function, a type that cannot be encoded, an option with a bad value, and after Init or Main.
+func Register[A, R any](name string, f func(ctx context.Context, a A) (R, error), opts ...Option) *Func[A, R] {
 	fn := &function{name: name, where: caller(1)}
+	if fn.options = fn.options.with(opts); fn.options != nil && fn.options.err != nil {
+		panic(fmt.Sprintf("comm: Register(%q) at %s: %v", name, fn.where, fn.options.err))
+	}
 	if f == nil {
 		panic(fmt.Sprintf("comm: Register(%q) at %s: the function is nil", name, fn.where))
 	}
@@ -69,7 +76,7 @@ func Register[A, R any](name string, f func(ctx context.Context, a A) (R, error)
 		return out, nil
 	}
 	registered.add(fn)
-	return &Func[A, R]{fn}
+	return &Func[A, R]{fn, fn.options}
 }
 
 // caller returns file:line of the function's caller, skip calls up.

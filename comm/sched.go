@@ -84,7 +84,7 @@ func (h *hub) begin(t *task, m *member) {
 	t.run = m.runs.add(t)
 	t.order = h.order
 	h.order++
-	t.guess = h.guess[t.fn()]
+	t.guess = h.guess[t.fn()] * time.Duration(t.calls())
 	m.ahead += t.guess
 	m.bytes += len(t.payload)
 	if m.level == idle {
@@ -140,7 +140,7 @@ func (h *hub) result(m *member, f frame.Header, payload []byte) error {
 	if !t.partial {
 		head := parseResultHead(payload)
 		g := &h.guess[t.fn()]
-		*g += (min(head.ran, time.Hour) - *g) / 4
+		*g += (min(t.ranOnce(payload), time.Hour) - *g) / 4
 		if !more && !t.dropped && t.retries(head.status) {
 			t.failed++
 			h.end(t)

@@ -56,7 +56,8 @@ func (s *server) enqueue(h frame.Header, payload []byte) error {
 	if len(payload) <= lentLen {
 		args = slices.Clone(args)
 	}
-	t := &running{comm: s.comm, id: h.ID, src: h.Src, fn: head.fn, flags: head.flags, attempt: head.attempt, options: options, args: args}
+	t := &running{comm: s.comm, id: h.ID, src: h.Src, fn: head.fn, flags: head.flags, options: options, args: args}
+	t.life.task, t.life.attempt = t, head.attempt
 	i := int(uint32(h.ID))
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,6 +105,7 @@ func (s *server) runner() {
 		s.wake()
 		s.work.Broadcast()
 		s.mu.Unlock()
+		s.comm.up.flush()
 	}()
 	var out []byte
 	now := uptime()
@@ -121,7 +123,6 @@ func (s *server) runner() {
 		s.mu.Lock()
 		s.leave(t)
 		s.mu.Unlock()
-		t.cancel()
 		t = nil
 		if now-flushed > flushAfter {
 			s.comm.up.flush()
@@ -202,7 +203,7 @@ func (s *server) cancel(id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if i := int(uint32(id)); i < len(s.runs) && s.runs[i] != nil && s.runs[i].id == id {
-		s.runs[i].cancel()
+		s.runs[i].life.end(canceled)
 	}
 }
 
@@ -213,7 +214,7 @@ func (s *server) cancelAll() {
 	s.queue, s.head = nil, 0
 	for _, t := range s.runs {
 		if t != nil {
-			t.cancel()
+			t.life.end(canceled)
 		}
 	}
 }

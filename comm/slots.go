@@ -2,12 +2,63 @@ package comm
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
+
+	"github.com/pprun/pprun/comm/frame"
 )
 
 // maxSlots is how many tasks a job may be told to run at once.
 const maxSlots = 1 << 24
+
+// SetSlots sets how many tasks the whole job runs at once, which is then what Slots returns: the ranks that run tasks
+// share them in proportion to what they had at first. There may be more than at first, or fewer: then running tasks go on,
+// and no more begin until they are few enough. It returns when all ranks are told, or ctx ends.
+func (c *Comm) SetSlots(ctx context.Context, n int) error {
+	if n < 1 || n > maxSlots {
+		return fmt.Errorf("comm: SetSlots(%d): want 1 to %d", n, maxSlots)
+	}
+	c.mu.Lock()
+	if c.err != nil {
+		defer c.mu.Unlock()
+		return c.err
+	}
+	heard := c.wanted.expect(n)
+	c.mu.Unlock()
+	c.up.send(frame.Header{Kind: kindSlots, Src: uint32(c.rank), ID: uint64(n)}, nil)
+	c.up.flush()
+	select {
+	case <-heard:
+		return nil
+	case <-c.broken:
+		return c.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// wanted are numbers of slots that SetSlots has asked for and the hub has not told of yet.
+type wanted map[int]chan struct{}
+
+// expect returns a channel that is closed when the hub tells of n.
+func (w *wanted) expect(n int) <-chan struct{} {
+	if *w == nil {
+		*w = make(wanted)
+	}
+	if (*w)[n] == nil {
+		(*w)[n] = make(chan struct{})
+	}
+	return (*w)[n]
+}
+
+// hear takes what the hub tells.
+func (w wanted) hear(n int) {
+	if heard := w[n]; heard != nil {
+		close(heard)
+		delete(w, n)
+	}
+}
 
 // setSlots has the job run n tasks at once: the ranks share them as they would by themselves. Running tasks end as usual.
 func (h *hub) setSlots(n uint64) error {

@@ -11,96 +11,21 @@ import (
 	"github.com/pprun/pprun/comm/frame"
 )
 
-// A running is a task in the rank that runs it, and the context of the function.
+// A running is a task in the rank that runs it.
 type running struct {
 	comm    *Comm
 	id      uint64 // of the run, the hub's
 	src     uint32 // rank that submitted it
 	fn      uint32
-	flags   byte
-	attempt byte // how often it was sent to a rank before
 	options *taskOptions
 	args    []byte
+	life    life // the function's context; that of a chunk has those of its elements below it
 
-	slot  sync.Mutex // guards the next two; held while a slot is given up or awaited
-	waits int        // of its goroutines for other tasks; it holds its slot while there are none
-	over  bool       // its result is on the way: it has nothing to do with slots any more
-
-	mu    sync.Mutex    // guards the rest
-	done  chan struct{} // made when somebody asks for it
-	err   error         // why the context ended
-	after map[*func()]struct{}
-}
-
-// Deadline, Done, Err, Value and AfterFunc make it a context.Context whose descendants need no goroutine.
-func (t *running) Deadline() (time.Time, bool) { return time.Time{}, false }
-
-var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
-
-func (t *running) Done() <-chan struct{} {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.done == nil {
-		if t.err != nil {
-			return closedChan
-		}
-		t.done = make(chan struct{})
-	}
-	return t.done
-}
-
-func (t *running) Err() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.err
-}
-
-func (t *running) Value(key any) any {
-	switch key {
-	case commKey:
-		return t.comm
-	case taskKey:
-		return t
-	}
-	return nil
-}
-
-// AfterFunc is what package context uses in place of a goroutine.
-func (t *running) AfterFunc(f func()) (stop func() bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.err != nil {
-		go f()
-		return func() bool { return false }
-	}
-	if t.after == nil {
-		t.after = make(map[*func()]struct{})
-	}
-	t.after[&f] = struct{}{}
-	return func() bool {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		_, waiting := t.after[&f]
-		delete(t.after, &f)
-		return waiting
-	}
-}
-
-// cancel ends the context.
-func (t *running) cancel() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.err != nil {
-		return
-	}
-	t.err = context.Canceled
-	if t.done != nil {
-		close(t.done)
-	}
-	for f := range t.after {
-		go (*f)()
-	}
-	t.after = nil
+	flags  byte
+	over   bool          // its result is on the way: it has nothing to do with slots any more; slot guards it and what follows
+	waits  int32         // of its goroutines for other tasks; it holds its slot while there are none
+	slot   sync.Mutex    // held while a slot is given up or awaited
+	waited time.Duration // time without a slot; while it has none, less the uptime since when
 }
 
 var errGoexit = errors.New("the function ended its goroutine (runtime.Goexit)")
@@ -109,49 +34,61 @@ var errGoexit = errors.New("the function ended its goroutine (runtime.Goexit)")
 // the time.
 func (t *running) run(out []byte, began time.Duration) (_ []byte, now time.Duration) {
 	out = append(out[:0], make([]byte, resultHeadLen)...)
+	if t.flags&flagChunk != 0 {
+		return t.runChunk(out, began)
+	}
 	returned := false
 	defer func() {
-		if returned {
-			return
+		if !returned {
+			t.life.returned()
+			t.deliver(appendError(make([]byte, resultHeadLen), errGoexit, debug.Stack()), statusError, uptime()-began)
 		}
-		end, err := statusError, errGoexit
-		if p := recover(); p != nil {
-			end, err = statusPanic, panicError(p)
-		}
-		now = uptime()
-		t.send(append(make([]byte, resultHeadLen), encodeError(err, debug.Stack())...), end, now-began)
 	}()
-	end := statusOK
-	result, err := t.call(out)
-	now = uptime()
-	if err == nil && len(result)-resultHeadLen > inlineLen {
-		returned = true
-		t.end()
-		if err = t.comm.blobs.offer(t, result[resultHeadLen:], now-began); err == nil {
-			return nil, now
-		}
-	}
-	if err != nil {
-		end, result = failure(err), append(out, encodeError(err, nil)...)
-	}
+	result, end := t.runOne(out)
 	returned = true
-	t.send(result, end, now-began)
-	if len(result) > lentLen {
-		return nil, now // given away
-	}
-	return result, now
+	t.life.returned()
+	now = uptime()
+	return t.deliver(result, end, now-began), now
 }
 
-// call gets the argument and calls the function.
-func (t *running) call(out []byte) (result []byte, err error) {
-	arg, given := t.args, false
+// runOne gets the argument and calls the function with it.
+func (t *running) runOne(out []byte) (result []byte, end status) {
+	arg, given, err := t.argument()
+	if err != nil {
+		return appendError(out, err, nil), failure(err)
+	}
+	return t.call(&t.life, arg, given, out)
+}
+
+// argument gets the argument. given: it is the caller's own.
+func (t *running) argument() (arg []byte, given bool, err error) {
+	arg = t.args
 	t.args = nil // what the context of the task is needed for may outlive it
 	if t.flags&(flagBlob|flagShared) != 0 {
-		if arg, given, err = t.comm.blobs.argument(t, t.flags, arg); err != nil {
-			return nil, err
-		}
+		return t.comm.blobs.argument(&t.life, t.flags, arg)
 	}
-	return t.comm.fns[t.fn].run(t, arg, given, out)
+	return arg, false, nil
+}
+
+// call calls the function once, and appends its result or its error to out.
+func (t *running) call(l *life, arg []byte, given bool, out []byte) (result []byte, end status) {
+	defer func() {
+		if p := recover(); p != nil {
+			result, end = appendError(out, panicError(p), debug.Stack()), statusPanic
+		}
+	}()
+	if !l.begin(t.options.Timeout) {
+		return appendError(out, l.Err(), nil), statusNoRetry
+	}
+	result, err := t.comm.fns[t.fn].run(l, arg, given, out)
+	if err != nil {
+		return appendError(out, err, nil), failure(err)
+	}
+	return result, statusOK
+}
+
+func appendError(out []byte, err error, stack []byte) []byte {
+	return append(out, encodeError(err, stack)...)
 }
 
 func panicError(p any) error {
@@ -161,24 +98,45 @@ func panicError(p any) error {
 	return fmt.Errorf("%v", p)
 }
 
-// end notes that the function has returned.
-func (t *running) end() {
+// deliver sends a result off, whose head it fills in. It returns the memory of the result if that was only lent.
+func (t *running) deliver(result []byte, end status, ran time.Duration) []byte {
+	ran -= t.end()
+	if end == statusOK && len(result)-resultHeadLen > inlineLen {
+		err := t.comm.blobs.offer(t, result[resultHeadLen:], ran)
+		if err == nil {
+			return nil
+		}
+		result, end = appendError(make([]byte, resultHeadLen), err, nil), statusError
+	}
+	putResultHead(result, resultHead{status: end, attempt: t.life.attempt, ran: ran})
+	t.comm.up.send(frame.Header{Kind: kindResult, Src: uint32(t.comm.rank), Dst: t.src, ID: t.id}, result)
+	if len(result) > lentLen {
+		return nil
+	}
+	return result
+}
+
+// end notes that the function has returned. It returns how long it was without a slot.
+func (t *running) end() (waited time.Duration) {
 	t.slot.Lock()
 	defer t.slot.Unlock()
+	waited = t.waitedFor()
 	if t.over {
-		return
+		return waited
 	}
 	t.over = true
 	if t.waits > 0 { // a goroutine that it left behind waits still
 		t.comm.server.regain()
 	}
+	return waited
 }
 
-// send sends a result off, whose head it fills in.
-func (t *running) send(b []byte, end status, ran time.Duration) {
-	t.end()
-	putResultHead(b, resultHead{status: end, attempt: t.attempt, ran: ran})
-	t.comm.up.send(frame.Header{Kind: kindResult, Src: uint32(t.comm.rank), Dst: t.src, ID: t.id}, b)
+// waitedFor returns how long the task has been without a slot. t.slot is held.
+func (t *running) waitedFor() time.Duration {
+	if t.waits > 0 && !t.over {
+		return t.waited + uptime()
+	}
+	return t.waited
 }
 
 // yield gives the slot of the task that ctx belongs to, if any, to other tasks until the returned function is called.
@@ -197,6 +155,7 @@ func (t *running) yield() {
 	if t.waits++; t.waits > 1 || t.over {
 		return
 	}
+	t.waited -= uptime()
 	c := t.comm
 	c.up.send(frame.Header{Kind: kindYield, Src: uint32(c.rank), ID: t.id}, nil)
 	c.up.flush()
@@ -211,6 +170,7 @@ func (t *running) resume() {
 	}
 	c := t.comm
 	c.server.resume()
+	t.waited += uptime()
 	c.up.send(frame.Header{Kind: kindResume, Src: uint32(c.rank), ID: t.id}, nil)
 	c.up.nudge()
 }

@@ -2,6 +2,7 @@ package comm
 
 import (
 	"encoding/binary"
+	"errors"
 	"math"
 	"time"
 
@@ -129,6 +130,7 @@ const (
 	flagNested = 1 << 0 // submitted by a running task: goes before those that are not
 	flagBlob   = 1 << 1 // in place of the argument is the blobRef of one that this task alone needs
 	flagShared = 1 << 2 // or of one that others need, too
+	flagChunk  = 1 << 3 // the argument is a chunk
 )
 
 func putTaskHead(b []byte, h taskHead) {
@@ -196,4 +198,94 @@ func putFetch(b []byte, r blobRef, from uint64, n uint32) {
 func parseFetch(b []byte) (d digest, id, from uint64, n uint32) {
 	p := b[digestLen:]
 	return digest(b[:digestLen]), binary.LittleEndian.Uint64(p), binary.LittleEndian.Uint64(p[8:]), binary.LittleEndian.Uint32(p[16:])
+}
+
+// A chunk is the argument of a task that calls its function several times, one after another:
+//
+//	u32 count, u32 budget: microseconds after which it is to come back unfinished, 0: never
+//	for each element: u32 length, argument
+//
+// Its result, if the status is statusOK, has as many of the elements as were run:
+//
+//	u32 count, from 1
+//	for each element: u32 length, u8 status, u8 attempt, u48 nanoseconds run, result or CBOR wireError
+const (
+	chunkHeadLen   = 8
+	chunkRanLen    = 4
+	chunkResultLen = 12
+)
+
+var errBadChunk = errors.New("a malformed chunk")
+
+func putChunkHead(b []byte, count int, budget time.Duration) {
+	binary.LittleEndian.PutUint32(b, uint32(count))
+	binary.LittleEndian.PutUint32(b[4:], uint32(budget/time.Microsecond))
+}
+
+func appendChunkArg(b, arg []byte) []byte {
+	return append(binary.LittleEndian.AppendUint32(b, uint32(len(arg))), arg...)
+}
+
+// chunkArgEnd returns where the first of some elements ends, of a chunk that parseChunk likes.
+func chunkArgEnd(b []byte) int { return 4 + int(binary.LittleEndian.Uint32(b)) }
+
+// parseChunk checks a chunk and returns what it is made of.
+func parseChunk(b []byte) (count int, budget time.Duration, args []byte, err error) {
+	if len(b) < chunkHeadLen {
+		return 0, 0, nil, errBadChunk
+	}
+	count = int(binary.LittleEndian.Uint32(b))
+	budget = time.Duration(binary.LittleEndian.Uint32(b[4:])) * time.Microsecond
+	args = b[chunkHeadLen:]
+	rest := args
+	for n := 0; n < count; n++ {
+		if len(rest) < 4 || int64(len(rest)-4) < int64(binary.LittleEndian.Uint32(rest)) {
+			return 0, 0, nil, errBadChunk
+		}
+		rest = rest[chunkArgEnd(rest):]
+	}
+	if count == 0 || len(rest) > 0 {
+		return 0, 0, nil, errBadChunk
+	}
+	return count, budget, args, nil
+}
+
+// putChunkResult fills in the head in front of an element's result.
+func putChunkResult(b []byte, h resultHead) {
+	binary.LittleEndian.PutUint32(b, uint32(len(b)-chunkResultLen))
+	b[4], b[5] = byte(h.status), h.attempt
+	ran := min(h.ran, 1<<48-1)
+	binary.LittleEndian.PutUint16(b[6:], uint16(ran))
+	binary.LittleEndian.PutUint32(b[8:], uint32(ran>>16))
+}
+
+// checkChunkResult says whether a result is that of a chunk of count elements or of the first of them.
+func checkChunkResult(b []byte, count int) error {
+	if len(b) < chunkRanLen {
+		return errBadChunk
+	}
+	ran := int(binary.LittleEndian.Uint32(b))
+	b = b[chunkRanLen:]
+	for range min(ran, count) {
+		if len(b) < chunkResultLen || int64(len(b)-chunkResultLen) < int64(binary.LittleEndian.Uint32(b)) {
+			return errBadChunk
+		}
+		b = b[chunkResultLen+int(binary.LittleEndian.Uint32(b)):]
+	}
+	if ran < 1 || ran > count || len(b) > 0 {
+		return errBadChunk
+	}
+	return nil
+}
+
+// chunkRan and cutChunkResult read results that checkChunkResult likes.
+func chunkRan(b []byte) int { return int(binary.LittleEndian.Uint32(b)) }
+
+func cutChunkResult(b []byte) (h resultHead, body, rest []byte) {
+	n := chunkResultLen + int(binary.LittleEndian.Uint32(b))
+	h = resultHead{
+		status: status(b[4]), attempt: b[5],
+		ran: time.Duration(binary.LittleEndian.Uint32(b[8:]))<<16 | time.Duration(binary.LittleEndian.Uint16(b[6:])),
+	}
+	return h, b[chunkResultLen:n:n], b[n:]
 }

@@ -335,7 +335,7 @@ func FuzzRank(f *testing.F) {
 		c.server.closed = true // nothing runs
 		for range 3 {
 			k := &call{comm: c, fn: fn}
-			c.submit(t.Context(), k, binary.LittleEndian.AppendUint64(k.small[:taskHeadLen], 7), 0, anyRank)
+			c.submit(t.Context(), k, &defaultPlan, binary.LittleEndian.AppendUint64(k.small[:taskHeadLen], 7), anyRank)
 		}
 		frames(b, func(f frame.Header, payload []byte) { c.receive(f, payload) })
 		c.fail(ErrClosed)
@@ -381,6 +381,46 @@ func FuzzTask(f *testing.F) {
 		var c optionCache
 		if _, o, arg, err := c.split(b); err == nil && (o == nil || len(arg) > len(b)-taskHeadLen) {
 			t.Errorf("%x: %v, %x", b, o, arg)
+		}
+	})
+}
+
+// FuzzChunk takes chunks and results of chunks apart, and puts those that are well-formed together again.
+func FuzzChunk(f *testing.F) {
+	head := make([]byte, chunkHeadLen)
+	putChunkHead(head, 2, time.Second)
+	chunk := appendChunkArg(appendChunkArg(head, []byte("one")), nil)
+	f.Add(chunk)
+	f.Add(chunk[:len(chunk)-1])
+	result := append([]byte{1, 0, 0, 0}, make([]byte, chunkResultLen)...)
+	putChunkResult(result[chunkRanLen:], resultHead{status: statusPanic, attempt: 3, ran: time.Hour})
+	f.Add(result)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if count, budget, args, err := parseChunk(b); err == nil {
+			again := make([]byte, chunkHeadLen)
+			putChunkHead(again, count, budget)
+			for range count {
+				end := chunkArgEnd(args)
+				again = appendChunkArg(again, args[4:end])
+				args = args[end:]
+			}
+			if !bytes.Equal(again, b) {
+				t.Errorf("%x became %x", b, again)
+			}
+		}
+		if checkChunkResult(b, 100) != nil {
+			return
+		}
+		again := bytes.Clone(b[:chunkRanLen])
+		for rest := b[chunkRanLen:]; len(rest) > 0; {
+			h, body, more := cutChunkResult(rest)
+			at := len(again)
+			again = append(append(again, make([]byte, chunkResultLen)...), body...)
+			putChunkResult(again[at:], h)
+			rest = more
+		}
+		if !bytes.Equal(again, b) {
+			t.Errorf("%x became %x", b, again)
 		}
 	})
 }

@@ -132,7 +132,7 @@ func TestMaxLost(t *testing.T) {
 			t.Fatalf("after the loss of three ranks: %v", err)
 		}
 		for _, a := range lost.Attempts {
-			if want := (comm.Attempt{Rank: 1, Node: "node1", Reason: "it ended, or its link was cut"}); a != want {
+			if want := (comm.LostRun{Rank: 1, Node: "node1", Reason: "it ended, or its link was cut"}); a != want {
 				t.Errorf("an attempt is %+v, want %+v", a, want)
 			}
 		}
