@@ -10,13 +10,16 @@
 //	stage     compress the program once and stream it to the nodes that do not have it
 //	listen    with several nodes, have rank 0's node open the hub's port, and sign everybody's certificate
 //	start     start all ranks, once every node is ready for them
-//	attend    relay output, input and signals until the last rank has ended
+//	attend    relay output, input and signals until the last rank has ended; have ranks that only serve started again
 //	end       see to it that nothing is left, and say why the job failed
 //
 // A failure in any step condemns the job: the first one becomes the verdict, everything that runs is ended, and the
-// verdict's status and words are what Run returns. What moves is in three kinds of goroutines: one reads each agent's
-// connection and turns frames into events, one sends to it, one writes each output file. All decisions are made by one
-// goroutine, which takes the events one by one ([Run]'s own).
+// verdict's status and words are what Run returns. What [OnFail] lets the others survive does not condemn: it is told
+// when it happens.
+//
+// What moves is in three kinds of goroutines: one reads each agent's connection and turns frames into events, one sends
+// to it, one writes each output file. All decisions are made by one goroutine, which takes the events one by one ([Run]'s
+// own).
 //
 // How an agent comes to a node is a [Launcher]'s affair: local.go, ssh.go.
 package launch

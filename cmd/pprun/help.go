@@ -71,8 +71,8 @@ Time and trouble
   -v, -q                 say more, say less
       --version, --help
 
-Exit status: that of the first rank that failed, 128+signal, 64 usage, 124 timeout,
-125 pprun, ssh or a node failed, 126 not executable, 127 not found.
+Exit status: that of the first rank that failed and was not replaced, 128+signal,
+64 usage, 124 timeout, 125 pprun, ssh or a node failed, 126 not executable, 127 not found.
 `
 
 // elsewhere are flags of other launchers, and what takes their place here.

@@ -9,6 +9,7 @@
 //	            ├─> start ──> spawners ──> ranks, each a session of its own, seated by comm/place
 //	            │              output ──> whole lines, under credit ──> launcher
 //	            │              reaper ──> exit of a rank, after its last byte of output
+//	            ├─> respawn ──> the next incarnation of a rank, once nothing is left of the last
 //	            └─> kill, end of input, silence ──> TERM, grace, KILL for every process of the job
 //
 // Every process that a rank starts is a descendant of the agent, which adopts orphans (child subreaper), so the agent can

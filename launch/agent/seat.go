@@ -169,7 +169,7 @@ func (a *agent) place(r *rank, s *Start) (place.Place, []*os.File) {
 		Node: a.hello.Node, Nodes: s.Nodes, NodeOf: s.NodeOf, Slots: s.Slots,
 		Client: identity(s, s.ClientCert, a.key), Incarnation: r.incarnation,
 	}
-	if len(a.ranks) > 1 {
+	if len(s.Ranks) > 1 {
 		if dir, err := a.dirs.private(a.hello.Job); err == nil { // without, each rank fetches for itself
 			p.Dir = dir
 		}
