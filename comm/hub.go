@@ -27,11 +27,12 @@ type hub struct {
 	key     []byte           // to look a list up, made in the same memory each time
 	guess   []time.Duration  // how long each function runs
 	options optionCache
-	clock   time.Duration // what now returns, 0 if it must look
-	order   uint64        // runs so far
-	parts   assembler     // of tasks
-	late    int           // results that came late or twice, and were dropped
-	spare   *task         // to be used again
+	clock   time.Duration          // what now returns, 0 if it must look
+	order   uint64                 // runs so far
+	parts   assembler              // of tasks
+	blames  map[*task][]*LostError // ranks that were lost while a task may have run there
+	late    int                    // results that came late or twice, and were dropped
+	spare   *task                  // to be used again
 	spares  int
 	touched []port // were sent something since they were flushed
 	present int    // ranks that are not lost
@@ -42,7 +43,7 @@ type hub struct {
 
 // newHub makes the hub of rank 0's job; ranks join it before it is used.
 func newHub(c *Comm) *hub {
-	h := &hub{node: c.nodeName, guess: make([]time.Duration, len(c.fns)), pools: make(map[string]*pool)}
+	h := &hub{node: c.nodeName, guess: make([]time.Duration, len(c.fns)), pools: make(map[string]*pool), blames: make(map[*task][]*LostError)}
 	for i := range h.guess {
 		h.guess[i] = maxAhead // until it is known
 	}

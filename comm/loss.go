@@ -106,8 +106,8 @@ func (h *hub) redo(m *member) {
 		switch {
 		case t.dropped:
 			h.release(t)
-		case begun[i] && t.blame(m.lost):
-			h.fail(t, m, exhausted(*t.lost))
+		case begun[i] && h.blame(t, m.lost):
+			h.fail(t, m, exhausted(h.blames[t]))
 		case t.pool.hopeless():
 			h.despair(t)
 		default:
@@ -119,16 +119,14 @@ func (h *hub) redo(m *member) {
 }
 
 // blame notes that a task may have run on a rank when that was lost. It says whether the task has lost too many.
-func (t *task) blame(lost *LostError) (enough bool) {
-	if t.lost == nil {
-		t.lost = new([]*LostError)
-	}
-	*t.lost = append(*t.lost, lost)
+func (h *hub) blame(t *task, lost *LostError) (enough bool) {
+	t.blamed = true
+	h.blames[t] = append(h.blames[t], lost)
 	limit := t.options.MaxLost
 	if limit <= 0 {
 		limit = defaultMaxLost
 	}
-	return len(*t.lost) >= limit
+	return len(h.blames[t]) >= limit
 }
 
 // exhausted makes the error of a task that has lost too many ranks.
@@ -166,9 +164,10 @@ func (h *hub) despair(t *task) {
 // fail ends a task that is neither queued nor on a rank, because a rank was lost. The error is made once it is known how
 // that died.
 func (h *hub) fail(t *task, lost *member, err func() *LostError) {
-	src, id, incarnation := t.src, t.id, t.src.incarnation
+	src := h.members[t.src]
+	id, incarnation := t.id, src.incarnation
 	head := resultHead{status: statusLost, attempt: t.payload[attemptAt]}
-	t.unlist()
+	h.unlist(t)
 	h.release(t)
 	h.onceKnown(lost, func() {
 		if src.lost != nil || src.incarnation != incarnation {

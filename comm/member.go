@@ -7,25 +7,29 @@ import (
 )
 
 // A task as the hub sees it. The hub keeps its payload until the result is there, since it may have to run again.
+// It takes 128 bytes: a million may wait.
 type task struct {
-	prev, next *task   // in a queue, or (next) of those to be used again
-	src        *member // that submitted it
-	id         uint64  // among the tasks of src
-	pool       *pool   // whose ranks may run it
-	on         *member // that runs it; nil while it waits
-	run        uint64  // id of the run, among those of on
-	order      uint64  // of the run, among all runs
-	payload    []byte  // head, options and argument
+	prev, next *task  // in a queue, or (next) of those to be used again
+	pool       *pool  // whose ranks may run it
+	payload    []byte // head, options and argument
 	options    *taskOptions
-	lost       *[]*LostError // ranks that were lost while it may have run there
+	id         uint64        // among the tasks of src
+	run        uint64        // id of the run, among those of on
+	order      uint64        // of the run, among all runs
 	queued     time.Duration // when it began to wait; once it runs, how long it waited
-	guess      time.Duration // of the run
+	src        int32         // rank that submitted it
+	on         int32         // rank that runs it, waits where it waits
+	guess      uint32        // nanoseconds that the run takes
 	failed     uint32        // how often it ended in an error of its own and was tried again
 	dropped    bool          // nobody waits for its result
 	yielded    bool          // it waits for others and holds no slot
 	partial    bool          // a part of its result has come
-	small      [32]byte
+	blamed     bool          // ranks were lost while it may have run there (hub.blames)
+	small      [20]byte
 }
+
+// waits is where a task runs that does not.
+const waits = -1
 
 func (t *task) fn() uint32 { return parseTaskHead(t.payload).fn }
 
@@ -108,7 +112,7 @@ func (m *member) next() *pool {
 }
 
 // unlist forgets a task's id.
-func (t *task) unlist() { t.src.submitted[uint32(t.id)] = nil }
+func (h *hub) unlist(t *task) { h.members[t.src].submitted[uint32(t.id)] = nil }
 
 // take and release reuse tasks: a hub that has run a million of them need not make another.
 func (h *hub) take() *task {
@@ -124,6 +128,9 @@ const maxSpares = 8192
 
 func (h *hub) release(t *task) {
 	t.pool.tasks--
+	if t.blamed {
+		delete(h.blames, t)
+	}
 	if h.spares < maxSpares {
 		*t = task{next: h.spare}
 		h.spare = t

@@ -41,7 +41,7 @@ func (h *hub) submit(m *member, f frame.Header, payload []byte) error {
 		return err
 	}
 	t := h.take()
-	t.src, t.id, t.options, t.pool = m, f.ID, options, p
+	t.src, t.on, t.id, t.options, t.pool = int32(m.rank), waits, f.ID, options, p
 	if len(payload) <= lentLen {
 		t.payload = append(t.small[:0], payload...)
 	} else {
@@ -80,17 +80,17 @@ func (h *hub) feed(m *member) {
 
 // begin sends a task to a rank.
 func (h *hub) begin(t *task, m *member) {
-	t.on = m
+	t.on = int32(m.rank)
 	t.run = m.runs.add(t)
 	t.order = h.order
 	h.order++
-	t.guess = h.guess[t.fn()] * time.Duration(t.calls())
-	m.ahead += t.guess
+	t.guess = uint32(min(h.guess[t.fn()]*time.Duration(t.calls()), math.MaxUint32)) // longer than any may be ahead
+	m.ahead += time.Duration(t.guess)
 	m.bytes += len(t.payload)
 	if m.level == idle {
 		h.urgent.Store(true)
 	}
-	m.port.send(frame.Header{Kind: kindRun, Src: uint32(t.src.rank), Dst: uint32(m.rank), ID: t.run}, t.payload)
+	m.port.send(frame.Header{Kind: kindRun, Src: uint32(t.src), Dst: uint32(m.rank), ID: t.run}, t.payload)
 	h.touch(m)
 	m.relevel()
 	if m.level == idle { // with more slots: others first
@@ -102,14 +102,14 @@ func (h *hub) begin(t *task, m *member) {
 
 // end takes a task off the rank that ran it.
 func (h *hub) end(t *task) {
-	m := t.on
+	m := h.members[t.on]
 	m.runs.remove(t.run)
-	m.ahead -= t.guess
+	m.ahead -= time.Duration(t.guess)
 	m.bytes -= len(t.payload)
 	if t.yielded {
 		m.yielded--
 	}
-	t.on, t.yielded, t.partial = nil, false, false
+	t.on, t.yielded, t.partial = waits, false, false
 }
 
 // refill gives more to a rank that has room now.
@@ -153,7 +153,7 @@ func (h *hub) result(m *member, f frame.Header, payload []byte) error {
 		putQueued(payload, t.queued) // in place: whoever lent it does not read it again
 	}
 	if !t.dropped {
-		to := t.src
+		to := h.members[t.src]
 		to.port.send(frame.Header{Kind: kindResult, Flags: f.Flags, Src: uint32(m.rank), Dst: uint32(to.rank), ID: t.id}, payload)
 		h.touch(to)
 	}
@@ -162,7 +162,7 @@ func (h *hub) result(m *member, f frame.Header, payload []byte) error {
 	}
 	h.end(t)
 	if !t.dropped {
-		t.unlist()
+		h.unlist(t)
 	}
 	h.release(t)
 	h.refill(m)
@@ -182,7 +182,7 @@ func (h *hub) offer(m *member, f frame.Header, payload []byte) error {
 	if ref, err := parseBlobRef(payload); err != nil || ref.owner != m.rank {
 		return fmt.Errorf("an offer of a result that it does not hold")
 	}
-	to := t.src
+	to := h.members[t.src]
 	f.Dst, f.ID = uint32(to.rank), t.id
 	if t.dropped { // the word of it and the offer have crossed
 		to, f = m, frame.Header{Kind: kindCancel, Src: f.Dst, Dst: uint32(m.rank), ID: t.run}
@@ -231,18 +231,19 @@ func (h *hub) cancel(m *member, id uint64) {
 }
 
 func (h *hub) drop(t *task) {
-	t.unlist()
-	if t.on == nil {
+	h.unlist(t)
+	if t.on == waits {
 		t.pool.queue.remove(t)
 		h.release(t)
 		return
 	}
 	t.dropped = true
-	if t.on.lost != nil { // both ends of it are lost at once
+	m := h.members[t.on]
+	if m.lost != nil { // with the rank that submitted it
 		return
 	}
-	t.on.port.send(frame.Header{Kind: kindCancel, Src: uint32(t.src.rank), Dst: uint32(t.on.rank), ID: t.run}, nil)
-	h.touch(t.on)
+	m.port.send(frame.Header{Kind: kindCancel, Src: uint32(t.src), Dst: uint32(m.rank), ID: t.run}, nil)
+	h.touch(m)
 	h.urgent.Store(true)
 }
 

@@ -283,6 +283,10 @@ func seed(f *testing.F) {
 	result := append([]byte{byte(kindResult), 0, 0, 0, 0, 0, 0, 16}, make([]byte, 16)...)
 	f.Add(append(append(task, result...), task...))
 	f.Add(append(task, byte(kindCancel), 1, 0, 0, 0, 0, 0, 0))
+	options := must((&taskOptions{Retries: 1, Ranks: []int{1, 2}}).encode())
+	picky := append(append([]byte{byte(kindSubmit), 1, 0xff, 0, 0, 0, 0, byte(taskHeadLen + len(options))}, make([]byte, taskHeadLen)...), options...)
+	putTaskHead(picky[8:], taskHead{options: uint16(len(options))})
+	f.Add(append(append(picky, result...), result...))
 	f.Add(append(append(task, 0, 1, 0, 0, 0, 0, 0, 0), task...)) // it is lost, and comes again
 	f.Add([]byte{byte(kindBye), 1, 0, 0, 0, 0, 0, 0, byte(kindAbort), 2, 0, 0, 0, 0, 0, 0})
 }
