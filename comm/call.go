@@ -271,11 +271,7 @@ func (c *Comm) finish(h frame.Header, payload []byte) error {
 	k.head = [resultHeadLen]byte(payload)
 	c.leave(k)
 	c.makeRoom()
-	if k.status() != statusLost {
-		node := &c.stats[c.node[h.Src]]
-		node.tasks++
-		node.ran += parseResultHead(payload).ran
-	}
+	c.count(k, body)
 	c.mu.Unlock()
 	if len(body) > lentLen-resultHeadLen {
 		k.body = body

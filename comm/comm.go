@@ -27,25 +27,26 @@ type Comm struct {
 
 	maxTasks, maxBytes int // how many tasks, and bytes of their arguments, may wait
 
-	mu      sync.Mutex // guards the fields below
-	slots   []int      // tasks that each rank runs at once; 0 for those that are lost
-	epoch   uint64     // of the last membership heard of
-	wanted  wanted     // calls of SetSlots under way
-	calls   table[*call]
-	bytes   int           // of the arguments of calls
-	room    chan struct{} // closed when there is room for calls again; nil if nobody waits
-	live    int           // calls that have not ended
-	thens   int           // callbacks that are to come
-	changed chan struct{} // closed when live or thens is 0, or those of a group; nil if nobody waits
-	groups  map[string]*group
-	scopes  map[scopeKey]*scope
-	idle    *scope        // the last scope to lose its last call, kept for the next
-	parts   assembler     // of results, runs and messages
-	err     error         // why nothing can be submitted any more
-	stats   []nodeStats   // by node
-	broken  chan struct{} // closed with err set, but for ErrClosed
-	bye     chan struct{} // closed when the hub says bye
-	closed  atomic.Bool   // Close has been called
+	mu       sync.Mutex // guards the fields below
+	slots    []int      // tasks that each rank runs at once; 0 for those that are lost
+	epoch    uint64     // of the last membership heard of
+	wanted   wanted     // calls of SetSlots under way
+	calls    table[*call]
+	bytes    int           // of the arguments of calls
+	room     chan struct{} // closed when there is room for calls again; nil if nobody waits
+	live     int           // calls that have not ended
+	thens    int           // callbacks that are to come
+	changed  chan struct{} // closed when live or thens is 0, or those of a group; nil if nobody waits
+	groups   map[string]*group
+	scopes   map[scopeKey]*scope
+	idle     *scope        // the last scope to lose its last call, kept for the next
+	parts    assembler     // of results, runs and messages
+	err      error         // why nothing can be submitted any more
+	tallies  []*tally      // by index of the function; nil for those without tasks
+	ranTasks []rankTally   // by rank
+	broken   chan struct{} // closed with err set, but for ErrClosed
+	bye      chan struct{} // closed when the hub says bye
+	closed   atomic.Bool   // Close has been called
 
 	server  server
 	mail    mailbox
@@ -79,7 +80,7 @@ func newComm(p place.Place, role place.Role, s settings, fns []*function) *Comm 
 	c := &Comm{
 		job: p.Job, rank: p.Rank, role: role, node: p.NodeOf, nodes: p.Nodes, slots: slices.Clone(p.Slots), fns: fns,
 		since: time.Now(), maxTasks: s.maxTasks, maxBytes: s.maxBytes,
-		groups: make(map[string]*group), scopes: make(map[scopeKey]*scope), stats: make([]nodeStats, len(p.Nodes)),
+		groups: make(map[string]*group), scopes: make(map[scopeKey]*scope), tallies: make([]*tally, len(fns)), ranTasks: make([]rankTally, p.Size),
 		broken: make(chan struct{}), bye: make(chan struct{}),
 	}
 	if s.slots >= 0 {

@@ -31,6 +31,7 @@ type hub struct {
 	order   uint64                 // runs so far
 	parts   assembler              // of tasks
 	blames  map[*task][]*LostError // ranks that were lost while a task may have run there
+	tallies []hubTally             // by index of the function
 	late    int                    // results that came late or twice, and were dropped
 	spare   *task                  // to be used again
 	spares  int
@@ -43,7 +44,7 @@ type hub struct {
 
 // newHub makes the hub of rank 0's job; ranks join it before it is used.
 func newHub(c *Comm) *hub {
-	h := &hub{node: c.nodeName, guess: make([]time.Duration, len(c.fns)), pools: make(map[string]*pool), blames: make(map[*task][]*LostError)}
+	h := &hub{node: c.nodeName, guess: make([]time.Duration, len(c.fns)), tallies: make([]hubTally, len(c.fns)), pools: make(map[string]*pool), blames: make(map[*task][]*LostError)}
 	for i := range h.guess {
 		h.guess[i] = maxAhead // until it is known
 	}

@@ -103,6 +103,9 @@ func (h *hub) redo(m *member) {
 	}
 	for i, t := range slices.Backward(ts) { // each goes before those behind it
 		h.end(t)
+		if begun[i] {
+			h.tallies[t.fn()].lost++
+		}
 		switch {
 		case t.dropped:
 			h.release(t)

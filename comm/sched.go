@@ -143,6 +143,7 @@ func (h *hub) result(m *member, f frame.Header, payload []byte) error {
 		*g += (min(t.ranOnce(payload), time.Hour) - *g) / 4
 		if !more && !t.dropped && t.retries(head.status) {
 			t.failed++
+			h.tallies[t.fn()].retries++
 			h.end(t)
 			h.again(t)
 			t.pool.queue.push(t)
