@@ -17,7 +17,7 @@ func (j *job) place() bool {
 		return false
 	}
 	if j.StdinTo >= p.Size() {
-		j.condemn(&verdict{status: StatusUsage, text: fmt.Sprintf("--stdin %d: there are %s, want one below %d", j.StdinTo, count(p.Size(), "rank"), p.Size())})
+		j.condemn(&verdict{status: StatusUsage, text: fmt.Sprintf("--stdin %d: no such rank: want one below %d", j.StdinTo, p.Size())})
 		return false
 	}
 	if warning != "" {

@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -34,8 +35,11 @@ func run(args []string) int {
 		return printed(fmt.Print(help))
 	case o.version:
 		return printed(fmt.Print(version()))
-	case o.config.Target == "":
+	case len(args) == 0:
 		fmt.Fprint(os.Stderr, usage)
+		return launch.StatusUsage
+	case o.config.Target == "":
+		complain(errors.New("the program is missing: see pprun --help"))
 		return launch.StatusUsage
 	}
 	if err := o.findHosts(); err != nil {
