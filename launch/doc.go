@@ -8,9 +8,10 @@
 //	launch    start pprun's agent on every node: over one ssh session each, or as a process of its own here
 //	place     give every rank a node, a local rank and a share of the CPUs
 //	stage     compress the program once and stream it to the nodes that do not have it
-//	listen    with several nodes, have rank 0's node open the hub's port, and sign everybody's certificate
+//	listen    with several nodes, have rank 0's node open the hub's ports, and sign everybody's certificate
 //	start     start all ranks, once every node is ready for them
-//	attend    relay output, input and signals until the last rank has ended; have ranks that only serve started again
+//	attend    relay output, input, signals, and links of ranks that cannot reach rank 0, until the last rank has ended;
+//	          have ranks that only serve started again
 //	end       see to it that nothing is left, and say why the job failed
 //
 // A failure in any step condemns the job: the first one becomes the verdict, everything that runs is ended, and the

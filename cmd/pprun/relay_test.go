@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -153,25 +151,28 @@ func killRelayed(t *testing.T, l lab, program string) {
 }
 
 // until runs a command, does something when its standard error says what is expected, and waits for its end.
-func (l lab) until(cmd *exec.Cmd, said string, do func()) result {
+func (l lab) until(cmd *exec.Cmd, expected string, do func()) result {
 	l.t.Helper()
-	var stdout bytes.Buffer
-	stderr := &awaited{pattern: regexp.MustCompile(said), found: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = &stdout, stderr
+	var stdout, stderr said
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Start(); err != nil {
 		l.t.Fatal(err)
 	}
 	ended := make(chan struct{})
 	go func() { cmd.Wait(); close(ended) }()
-	select {
-	case <-stderr.found:
-		do()
-	case <-ended:
-		l.t.Errorf("pprun has ended and not said %q", said)
-	case <-time.After(deadline):
-		l.t.Errorf("pprun has not said %q within %v", said, deadline)
-		cmd.Process.Kill()
+	late := time.After(deadline)
+	for !strings.Contains(stderr.String(), expected) {
+		select {
+		case <-time.After(10 * time.Millisecond):
+			continue
+		case <-ended:
+		case <-late:
+			cmd.Process.Kill()
+			<-ended
+		}
+		l.t.Fatalf("pprun has ended, or waits, and has not said %q but:\n%s", expected, stderr.String())
 	}
+	do()
 	select {
 	case <-ended:
 	case <-time.After(deadline):
@@ -180,33 +181,6 @@ func (l lab) until(cmd *exec.Cmd, said string, do func()) result {
 		l.t.Error("pprun does not end")
 	}
 	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
-}
-
-// awaited is a buffer that tells when a pattern is in it.
-type awaited struct {
-	pattern *regexp.Regexp
-	found   chan struct{}
-
-	mu   sync.Mutex // guards both
-	b    bytes.Buffer
-	told bool
-}
-
-func (a *awaited) Write(b []byte) (int, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.b.Write(b)
-	if !a.told && a.pattern.Match(a.b.Bytes()) {
-		a.told = true
-		close(a.found)
-	}
-	return len(b), nil
-}
-
-func (a *awaited) String() string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.b.String()
 }
 
 // compile makes an executable of a package that every host sees.

@@ -10,6 +10,7 @@
 //	            │              output ──> whole lines, under credit ──> launcher
 //	            │              reaper ──> exit of a rank, after its last byte of output
 //	            ├─> respawn ──> the next incarnation of a rank, once nothing is left of the last
+//	            ├─> relays ──> links of ranks to a hub that they cannot reach themselves, under credit
 //	            └─> kill, end of input, silence ──> TERM, grace, KILL for every process of the job
 //
 // Every process that a rank starts is a descendant of the agent, which adopts orphans (child subreaper), so the agent can
