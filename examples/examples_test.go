@@ -32,6 +32,9 @@ var programs = []program{
 		return s
 	}},
 	{name: "primes", want: always(primes), tasks: 9},
+	{name: "functor", want: always(primes), tasks: 9},
+	{name: "callback", want: always("Partial sum is 0.69314720555 ...\n" + statistics), tasks: 128}, // the last digits are the order's
+	{name: "dynamicslots", want: always(sums + statistics), tasks: 384},
 	{name: "reversemd5", want: always("Reverse md5 for 48ae4d2d384dcc470e471f4169daa96a is 1829182\n" + statistics)},
 	{name: "autodiff", want: always(logarithms() + statistics), tasks: 32},
 	{name: "quicksort", want: always(sorted + statistics), tasks: 32},
@@ -59,6 +62,14 @@ Sum of primes below 100700 is 460217613
 const statistics = `Job execution statistics:
  job count | % of all jobs | job time sum | time per job | job server
 0 active tasks, ...
+`
+
+const sums = `Starting with 1 slots
+Starting with 2 slots
+Starting with 4 slots
+Starting with 8 slots
+Starting with 16 slots
+Partial sum is 0.693147205559988 | diff = -2.5000042702671976e-08
 `
 
 // logarithms is what Parallel Python's auto_diff.py prints.

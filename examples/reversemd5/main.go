@@ -1,5 +1,5 @@
 // Reversemd5 finds the number that has a given MD5 sum, among two million, in 128 tasks: Parallel Python's reverse_md5.py.
-// Look at the loop: Map yields the results in order as they come, and leaving it cancels the tasks that are left.
+// Look at the loop: Unordered yields each task when it is done, and leaving the loop cancels those that are left.
 //
 //	go run ./cmd/pprun ./examples/reversemd5
 package main
@@ -39,12 +39,12 @@ func run(ctx context.Context, c *comm.Comm) error {
 
 	sum := md5.Sum([]byte("1829182"))
 	found := 0
-	for n, err := range Reverse.Map(ctx, parts(sum)) {
-		if err != nil {
-			return err
+	for task := range Reverse.Unordered(ctx, parts(sum)) {
+		if task.Err != nil {
+			return task.Err
 		}
-		if n != 0 {
-			found = n
+		if task.Result != 0 {
+			found = task.Result
 			break
 		}
 	}
