@@ -40,8 +40,9 @@ func ours(ctx context.Context) map[string]way {
 			n, err := noop.Call(ctx, i)
 			return check(i, n, err)
 		}),
-		windowed: func(n int) ([]time.Duration, error) { return nil, throughMap(ctx, n) },
+		windowed: throughMap(ctx, noop),
 		gathered: func(n int) ([]time.Duration, error) { return nil, gather(ctx, n) },
+		chunked:  throughMap(ctx, noop.With(comm.Chunk(1000))),
 	}
 }
 
@@ -64,15 +65,26 @@ func gather(ctx context.Context, n int) error {
 	return check(n-1, results[n-1], nil)
 }
 
-func throughMap(ctx context.Context, n int) error {
-	next := 0
-	for r, err := range noop.Map(ctx, count(n)) {
-		if err := check(next, r, err); err != nil {
-			return err
+func throughMap(ctx context.Context, f *comm.Func[int, int]) way {
+	return func(n int) ([]time.Duration, error) {
+		next := 0
+		for r, err := range f.Map(ctx, count(n)) {
+			if err := check(next, r, err); err != nil {
+				return nil, err
+			}
+			next++
 		}
-		next++
+		return nil, nil
 	}
-	return nil
+}
+
+func unordered(ctx context.Context, n int) ([]time.Duration, error) {
+	for done := range noop.Unordered(ctx, count(n)) {
+		if err := check(done.Arg, done.Result, done.Err); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
 }
 
 func count(n int) iter.Seq[int] {
@@ -93,6 +105,9 @@ func alone(ctx context.Context, c *comm.Comm) error {
 		{Name: "one by one", Shown: "noop.Call", Run: rate(few, ways[single])},
 		{Name: "Submit+Gather", Shown: "noop.Submit, comm.Gather", Run: rate(many, ways[gathered])},
 		{Name: "Map", Shown: "noop.Map", Run: rate(many, ways[windowed])},
+		{Name: "Unordered", Shown: "noop.Unordered", Run: rate(many, func(n int) ([]time.Duration, error) { return unordered(ctx, n) })},
+		{Name: "chunks of 1000", Shown: "noop.With(comm.Chunk(1000)).Map", Run: rate(2*many, ways[chunked])},
+		{Name: "chunks by time", Shown: "noop.With(comm.Chunk(comm.Auto)).Map", Run: rate(2*many, throughMap(ctx, noop.With(comm.Chunk(comm.Auto))))},
 	}))
 	return besideBusySlots(ctx, ways[single], c.Slots()-1)
 }
