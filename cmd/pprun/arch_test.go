@@ -27,7 +27,7 @@ var allowed = map[string]string{
 	"hostfile":     "",
 
 	"comm/coll":     "comm",
-	"comm/commtest": "comm",
+	"comm/commtest": "comm comm/frame",
 	"comm":          "comm/frame comm/place github.com/fxamacker/cbor/v2 golang.org/x/sys",
 	"comm/place":    "comm/frame github.com/fxamacker/cbor/v2 golang.org/x/sys",
 	"comm/frame":    "",
