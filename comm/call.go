@@ -308,9 +308,13 @@ func (k *call) taskError(h resultHead, body []byte) error {
 	}
 }
 
-// decode sets the value at p to a result.
-func (k *call) decode(body []byte, p unsafe.Pointer) error {
-	if err := k.fn.res.decode(body, p); err != nil {
+// decode sets the value at p to a result. last: nobody gets it again, so a long one need not be copied.
+func (k *call) decode(body []byte, last bool, p unsafe.Pointer) error {
+	decode := k.fn.res.decode
+	if last && len(body) > lentLen { // it was given to us
+		decode = k.fn.res.adopt
+	}
+	if err := decode(body, p); err != nil {
 		return fmt.Errorf("comm: result of %s from rank %d: %w", k.fn.name, k.rank, err)
 	}
 	return nil

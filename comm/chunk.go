@@ -111,7 +111,7 @@ func (r *chunkRun) end(out []byte, end status) {
 // calls returns how often a task calls its function, as far as the hub can see.
 func (t *task) calls() int {
 	h := parseTaskHead(t.payload)
-	if at := taskHeadLen + int(h.options); h.flags&flagChunk != 0 && len(t.payload) >= at+chunkHeadLen {
+	if at := taskHeadLen + int(h.options); h.flags&(flagChunk|flagBlob) == flagChunk && len(t.payload) >= at+chunkHeadLen {
 		return int(min(maxChunk, binary.LittleEndian.Uint32(t.payload[at:])))
 	}
 	return 1

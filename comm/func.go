@@ -22,7 +22,7 @@ func (f *Func[A, R]) Submit(ctx context.Context, a A, opts ...Option) *Future[R]
 
 // Call is Submit and Get.
 func (f *Func[A, R]) Call(ctx context.Context, a A, opts ...Option) (R, error) {
-	return f.submit(ctx, &a, opts, anyRank).Get(ctx)
+	return f.submit(ctx, &a, opts, anyRank).get(ctx, true)
 }
 
 func (f *Func[A, R]) submit(ctx context.Context, a *A, opts []Option, dst uint32) *Future[R] {

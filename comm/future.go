@@ -23,7 +23,9 @@ func newFailed[R any](err error) *Future[R] {
 // Get waits for the result. The error is a *TaskError if the function failed, a *LostError if a rank was lost, that of
 // the context the task was submitted in if it ended, or that of ctx: then the task goes on, and Get may be called again.
 // In a running task Get gives the task's slot to others while it waits. Every Get decodes the result anew.
-func (f *Future[R]) Get(ctx context.Context) (R, error) {
+func (f *Future[R]) Get(ctx context.Context) (R, error) { return f.get(ctx, false) }
+
+func (f *Future[R]) get(ctx context.Context, last bool) (R, error) {
 	var r R
 	if err := f.join(ctx); err != nil {
 		return r, err
@@ -34,7 +36,7 @@ func (f *Future[R]) Get(ctx context.Context) (R, error) {
 	if err := f.outcome(); err != nil {
 		return r, err
 	}
-	if err := f.decode(f.body, unsafe.Pointer(&r)); err != nil {
+	if err := f.decode(f.body, last, unsafe.Pointer(&r)); err != nil {
 		var zero R
 		return zero, err
 	}

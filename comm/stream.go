@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"math"
 	"sync"
 	"time"
 	"unsafe"
@@ -289,6 +290,7 @@ func (s *stream[A, R]) put(u *unit[A], a A, bytes int) {
 	if u.kept != nil {
 		u.kept.count++
 	}
+	bytes = min(bytes, math.MaxInt32-int(u.bytes))
 	u.bytes += int32(bytes)
 	s.index++
 	s.elements++
@@ -461,7 +463,7 @@ func (s *stream[A, R]) emit(u *unit[A], yield func(*Done[A, R]) bool) bool {
 func (s *stream[A, R]) result(u *unit[A], h resultHead, body []byte) (r R, err error) {
 	switch {
 	case h.status == statusOK:
-		if err = u.decode(body, unsafe.Pointer(&r)); err != nil {
+		if err = u.decode(body, !u.chunk(), unsafe.Pointer(&r)); err != nil {
 			r = *new(R)
 		}
 		return r, err

@@ -26,10 +26,12 @@ import (
 const (
 	rounds = 5
 	tasks  = 40
-	size   = 100_000_000
 )
 
-var huge = flag.Int("huge", 256<<20, "bytes of the one long argument and result")
+var (
+	size = flag.Int("size", 100_000_000, "bytes of the argument of 40 tasks")
+	huge = flag.Int("huge", 256<<20, "bytes of the one long argument and result")
+)
 
 var (
 	shared = comm.Register("shared", func(ctx context.Context, r comm.Ref[[]byte]) (int, error) {
@@ -75,8 +77,8 @@ func run(ctx context.Context, c *comm.Comm) error {
 	if c.Size() < 3 {
 		return fmt.Errorf("want 3 ranks or more: go run ./cmd/pprun -n 4 ./scripts/bench/large")
 	}
-	b := make([]byte, size)
-	fmt.Printf("%d tasks with %d MB each, tasks on ranks 2 to %d\n", tasks, size/1_000_000, c.Size()-1)
+	b := make([]byte, *size)
+	fmt.Printf("%d tasks with %.1f MB each, tasks on ranks 2 to %d\n", tasks, float64(*size)/1e6, c.Size()-1)
 	entries := []bench.Entry{
 		{Name: "Share", Shown: "shared.Submit(ctx, ref)", Run: func() (float64, error) { return share(ctx, b) }},
 		{Name: "same argument", Shown: "given.Submit(ctx, b)", Run: func() (float64, error) { return submit(ctx, b, func() {}) }},
