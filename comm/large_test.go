@@ -108,3 +108,36 @@ func TestHugeArgument(t *testing.T) {
 		kill.Stop()
 	}
 }
+
+// A crate is long and no slice: it travels as CBOR, and in chunks if that is asked for.
+type crate struct {
+	N    int
+	Data []byte
+}
+
+var repack = comm.Register("repack", func(_ context.Context, c crate) (crate, error) {
+	c.N++
+	return c, nil
+})
+
+func TestLongElements(t *testing.T) {
+	world(t, 3, onZero(func(ctx context.Context, c *comm.Comm) error {
+		crates := func(yield func(crate) bool) {
+			for i := range 5 {
+				if !yield(crate{i, make([]byte, 5_000_000*(i%3))}) {
+					return
+				}
+			}
+		}
+		for _, opts := range [][]comm.Option{nil, {comm.Chunk(3)}, {comm.Chunk(comm.Auto)}} {
+			i := 0
+			for r, err := range repack.Map(ctx, crates, opts...) {
+				if err != nil || r.N != i+1 || len(r.Data) != 5_000_000*(i%3) {
+					return fmt.Errorf("element %d came back as %d with %d bytes, %v", i, r.N, len(r.Data), err)
+				}
+				i++
+			}
+		}
+		return nil
+	}))
+}
