@@ -19,9 +19,14 @@
 //
 // # Errors
 //
-// A function that returns an error or panics gives a *TaskError, with the stack of the panic; its rank lives on. A rank
-// that dies gives a *LostError to whatever was pending, in every rank. Errors given to RegisterError, and the common ones
-// of the standard library, are found by errors.Is in the error of a task that ran elsewhere.
+// A function that returns an error or panics gives a *TaskError, with the stack of the panic; its rank lives on. Errors
+// given to RegisterError, and the common ones of the standard library, are found by errors.Is in the error of a task that
+// ran elsewhere.
+//
+// A rank of Main above 0 may die: what it ran is run again on another, from its beginning, so a function must bear to be
+// run twice; its result still comes once. A task fails with a *LostError if it has lost three ranks, or if nobody is left
+// to run it. pprun starts a lost rank again, as the flags --respawn and --on-fail say. The death of rank 0, or of a rank
+// that called Init, gives a *LostError to whatever was pending, in every rank.
 //
 // # Contexts
 //

@@ -158,7 +158,7 @@ func (j *job) loseRanks(n *node, how string) {
 	if len(ranks) > 0 {
 		how += ": " + rankNames(ranks) + " ran there"
 	}
-	replaceable := n.pids != nil && !slices.ContainsFunc(n.ranks, func(r int) bool { return !j.replaceable(r) })
+	replaceable := !slices.ContainsFunc(n.ranks, func(r int) bool { return !j.replaceable(r) })
 	switch {
 	case replaceable:
 		if j.OnFail == OnFailWait {
@@ -170,6 +170,9 @@ func (j *job) loseRanks(n *node, how string) {
 		j.say("%s: the others go on", how)
 	default:
 		j.condemn(&verdict{status: StatusFailed, text: how + ": job aborted"})
+	}
+	if n.pids == nil {
+		n.pids = []int{} // nobody waits any more for it to start its ranks
 	}
 	if slices.Contains(ranks, 0) {
 		j.hubEnded()

@@ -150,6 +150,11 @@ int main(void) { printf("C %s\n", getenv("PPRUN_RANK")); return 0; }`
 func remoteStatus(t *testing.T, l lab) {
 	l.run("sh", "-c", `[ $PPRUN_RANK = 5 ] && exit 9; exec sleep 1000`).want(t, 9,
 		`^pprun: rank 5 on node3 \(pid \d+\): exit status 9: job aborted, 7 other ranks ended\n$`)
+	r := l.run("--on-fail", "continue", "sh", "-c", `[ $PPRUN_RANK = 5 ] && kill -9 $PPID; sleep 1; echo done`)
+	r.want(t, 125, `^pprun: lost node3: its agent is gone.*: ranks 4-5 ran there: the others go on\n$`)
+	if r.stdout != strings.Repeat("done\n", 6) {
+		t.Errorf("stdout %q", r.stdout)
+	}
 	l.run("--timeout", "1s", "sleep", "1000").want(t, 124, `^pprun: timed out after 1s: ranks 0-1 on node1, .* still running\n$`)
 	l.run("no-such-program").want(t, 127, `^pprun: node\[1-4\]: no-such-program: not found on PATH.*\n$`)
 	l.run("--wdir", "/no/such", "true").want(t, 125, `^pprun: node\[1-4\]: working directory /no/such: no such file or directory.*\n$`)
