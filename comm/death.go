@@ -26,7 +26,8 @@ func (d *door) died(death place.Death) {
 	absent := d.missing > 0 && (m.link == nil || m.incarnation < death.Incarnation)
 	d.mu.Unlock()
 	if absent && death.Final {
-		d.give(fmt.Errorf("rank %d (%s) is lost before all had joined: %s", m.rank, d.comm.nodeName(m.rank), death.Reason))
+		err := fmt.Errorf("rank %d (%s) is lost before all had joined: %s", m.rank, d.comm.nodeName(m.rank), death.Reason)
+		time.AfterFunc(patience, func() { d.give(err) }) // the launcher may end the job for it, and has said so
 	}
 	d.hub.died(m, death)
 }

@@ -24,7 +24,7 @@ func (j *job) exited(n *node, e agent.Exit) {
 	j.running--
 	j.out.finish(n, e.Rank)
 	j.stdin.leave(e.Rank, e.StdinRead)
-	if e.Rank == 0 && e.Joined {
+	if e.Rank == 0 {
 		defer j.hubEnded()
 	}
 	deserted := e.Joined && !e.Left
