@@ -100,10 +100,7 @@ func explain(ctx context.Context, client *ssh.Client, session *ssh.Session, err 
 	case client.Err() != nil:
 		return client.Err()
 	case errors.Is(err, io.EOF):
-		select { // its last words may be on their way
-		case <-session.Done():
-		case <-time.After(statusPatience):
-		}
+		awaitLastWords(session)
 	}
 	if said := lastLine(session.Stderr()); said != "" {
 		err = fmt.Errorf("%w (%s)", err, said)
@@ -130,10 +127,22 @@ func (c *sshConn) Read(b []byte) (int, error) {
 		}
 		return n, lost
 	}
-	if said := lastLine(c.session.Stderr()); said != "" && err == io.EOF {
+	if err != io.EOF {
+		return n, err
+	}
+	awaitLastWords(c.session)
+	if said := lastLine(c.session.Stderr()); said != "" {
 		return n, fmt.Errorf("its agent is gone: %s", said)
 	}
 	return n, err
+}
+
+// awaitLastWords waits for what a command has still to say when its output has ended.
+func awaitLastWords(session *ssh.Session) {
+	select {
+	case <-session.Done():
+	case <-time.After(statusPatience):
+	}
 }
 
 func (c *sshConn) Write(b []byte) (int, error) { return c.session.Write(b) }
