@@ -86,11 +86,17 @@ func (s *blobs) drop(match func(key any) bool) {
 	})
 }
 
+// removeFile removes the file of a blob, in a goroutine: a large one takes its time.
 func (s *blobs) removeFile(d digest) {
-	if s.dir != "" {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dir == "" || s.err != nil { // the agent removes the rest
+		return
+	}
+	s.work.Go(func() {
 		os.Remove(s.file(d))
 		os.Remove(s.file(d) + ".lock")
-	}
+	})
 }
 
 func readBlob(path string, ref blobRef) ([]byte, error) {
