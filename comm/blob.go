@@ -1,10 +1,12 @@
 package comm
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math"
 	"sync"
 
@@ -16,7 +18,8 @@ import (
 // of it than the pieces under way. Four things are blobs: values given to Share, arguments that come again and again,
 // and arguments and results longer than inlineLen.
 
-// A digest names data by its content.
+// A digest names a blob. That of a shared one is the SHA-256 of its bytes, so that the same data has the same name
+// wherever it is. That of one which a single task needs is unique: a CRC-32C, which costs a tenth, and random bytes.
 type digest [digestLen]byte
 
 const digestLen = sha256.Size
@@ -29,16 +32,21 @@ type blobRef struct {
 	size   int
 	owner  int    // the rank that holds it
 	id     uint64 // among the blobs of owner
+	shared bool   // many need it
 }
 
-// On the wire it is the digest, u64 size, u64 id, u32 owner, little-endian like the arguments.
-const blobRefLen = digestLen + 8 + 8 + 4
+// On the wire it is the digest, u64 size, u64 id, u32 owner, u8 1 if shared; little-endian like the arguments.
+const blobRefLen = digestLen + 8 + 8 + 4 + 1
 
 func (r blobRef) append(b []byte) []byte {
 	b = append(b, r.digest[:]...)
 	b = binary.LittleEndian.AppendUint64(b, uint64(r.size))
 	b = binary.LittleEndian.AppendUint64(b, r.id)
-	return binary.LittleEndian.AppendUint32(b, uint32(r.owner))
+	b = binary.LittleEndian.AppendUint32(b, uint32(r.owner))
+	if r.shared {
+		return append(b, 1)
+	}
+	return append(b, 0)
 }
 
 func parseBlobRef(b []byte) (r blobRef, err error) {
@@ -48,10 +56,10 @@ func parseBlobRef(b []byte) (r blobRef, err error) {
 	copy(r.digest[:], b)
 	b = b[digestLen:]
 	size, owner := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint32(b[16:])
-	if size > math.MaxInt || owner > math.MaxInt32 {
-		return blobRef{}, fmt.Errorf("a blob of %d bytes in rank %d", size, owner)
+	if size > math.MaxInt || owner > math.MaxInt32 || b[20] > 1 {
+		return blobRef{}, fmt.Errorf("a blob of %d bytes in rank %d, shared %d", size, owner, b[20])
 	}
-	r.size, r.id, r.owner = int(size), binary.LittleEndian.Uint64(b[8:]), int(owner)
+	r.size, r.id, r.owner, r.shared = int(size), binary.LittleEndian.Uint64(b[8:]), int(owner), b[20] == 1
 	return r, nil
 }
 
@@ -90,7 +98,7 @@ type blobs struct {
 type blob struct {
 	ref     blobRef
 	bytes   []byte
-	gone    func()       // called, in a goroutine, when it is released; nil if others may have kept it
+	gone    func()       // called, in a goroutine, when it is released; may be nil
 	readers map[int]bool // nodes that have fetched of it
 }
 
@@ -119,10 +127,20 @@ func (s *blobs) receive(h frame.Header, payload []byte) error {
 	return nil
 }
 
-// hold takes bytes, which must not change any more.
+// share takes bytes that many may need, hold those that one task needs. They must not change any more.
+func (s *blobs) share(b []byte) (*blob, error) {
+	return s.keep(&blob{bytes: b, ref: blobRef{digest: sha256.Sum256(b), shared: true}})
+}
+
 func (s *blobs) hold(b []byte, gone func()) (*blob, error) {
-	x := &blob{bytes: b, gone: gone, readers: make(map[int]bool)}
-	x.ref = blobRef{digest: sha256.Sum256(b), size: len(b), owner: s.comm.rank}
+	x := &blob{bytes: b, gone: gone}
+	binary.LittleEndian.PutUint32(x.ref.digest[:], crc32.Checksum(b, castagnoli))
+	rand.Read(x.ref.digest[crc32.Size:])
+	return s.keep(x)
+}
+
+func (s *blobs) keep(x *blob) (*blob, error) {
+	x.ref.size, x.ref.owner, x.readers = len(x.bytes), s.comm.rank, make(map[int]bool)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
@@ -152,7 +170,7 @@ func (s *blobs) release(id uint64, d digest) {
 		s.work.Go(x.gone)
 	}
 	s.mu.Unlock()
-	if x.gone == nil {
+	if x.ref.shared {
 		s.forgetEverywhere(x)
 	}
 }

@@ -237,7 +237,7 @@ func TestLostOwner(t *testing.T) {
 }
 
 func FuzzBlobRef(f *testing.F) {
-	f.Add(blobRef{size: 5 << 30, owner: 3, id: 1<<32 + 7}.append(nil))
+	f.Add(blobRef{size: 5 << 30, owner: 3, id: 1<<32 + 7, shared: true}.append(nil))
 	f.Add(bytes.Repeat([]byte{0xff}, blobRefLen))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := parseBlobRef(b)

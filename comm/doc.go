@@ -48,8 +48,10 @@
 // needs it.
 //
 // Arguments and results may be as long as memory allows. Those above 8 MiB are fetched, piece by piece, from the rank
-// that has them, and never lie in rank 0 because they pass it. All that is fetched is checked by its SHA-256, and fetched
-// again if that does not match. Once makes what a rank needs and can make by itself.
+// that has them, and never lie in rank 0 because they pass it. All that is fetched is checked, by SHA-256 or, if one
+// task alone needs it, CRC-32C, and fetched again if it was changed on its way.
+//
+// Once makes what a rank needs and can make by itself.
 //
 // # Speed
 //

@@ -3,8 +3,11 @@ package comm
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
+	"hash/crc32"
 
 	"github.com/pprun/pprun/comm/frame"
 )
@@ -81,7 +84,7 @@ func (s *blobs) transfer(ctx context.Context, ref blobRef) ([]byte, error) {
 		return nil, err
 	}
 	defer s.end(id)
-	sum := sha256.New()
+	sum := newChecksum(ref)
 	var b []byte
 	for asked := 0; len(b) < ref.size; {
 		for asked < ref.size && asked-len(b) < fetchAhead*pieceLen {
@@ -95,7 +98,7 @@ func (s *blobs) transfer(ctx context.Context, ref blobRef) ([]byte, error) {
 			if len(piece) != min(pieceLen, ref.size-len(b)) {
 				return nil, errDigest
 			}
-			sum.Write(piece)
+			sum.add(piece)
 			b = appendPiece(b, piece, ref.size)
 		case <-f.failed:
 			return nil, f.err
@@ -103,10 +106,40 @@ func (s *blobs) transfer(ctx context.Context, ref blobRef) ([]byte, error) {
 			return nil, context.Cause(ctx)
 		}
 	}
-	if digest(sum.Sum(nil)) != ref.digest {
+	if !sum.matches(ref.digest) {
 		return nil, errDigest
 	}
 	return b, nil
+}
+
+// A checksum tells whether bytes are those that a digest names.
+type checksum struct {
+	sha hash.Hash // nil of a blob that is not shared
+	crc uint32
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func newChecksum(ref blobRef) *checksum {
+	if ref.shared {
+		return &checksum{sha: sha256.New()}
+	}
+	return &checksum{}
+}
+
+func (s *checksum) add(b []byte) {
+	if s.sha != nil {
+		s.sha.Write(b)
+	} else {
+		s.crc = crc32.Update(s.crc, castagnoli, b)
+	}
+}
+
+func (s *checksum) matches(d digest) bool {
+	if s.sha != nil {
+		return digest(s.sha.Sum(nil)) == d
+	}
+	return s.crc == binary.LittleEndian.Uint32(d[:])
 }
 
 // appendPiece appends to b, which will have size bytes. It makes room for all of them at once where they are not more

@@ -89,7 +89,7 @@ func (s *blobs) repeated(k *call, b []byte) (ref blobRef, ok bool) {
 	if !again {
 		return ref, false
 	}
-	held, err := s.hold(slices.Clone(b), nil)
+	held, err := s.share(slices.Clone(b))
 	if err != nil {
 		return ref, false
 	}

@@ -22,7 +22,7 @@ func Share[T any](ctx context.Context, v T) (Ref[T], error) {
 	if err != nil {
 		return Ref[T]{}, fmt.Errorf("comm: share a %v: %w", reflect.TypeFor[T](), err)
 	}
-	x, err := c.blobs.hold(b, nil)
+	x, err := c.blobs.share(b)
 	if err != nil {
 		return Ref[T]{}, fmt.Errorf("comm: share a %v: %w", reflect.TypeFor[T](), err)
 	}
