@@ -21,14 +21,13 @@ const foldLosses = 4
 
 // loss is the end of a rank that does not end the job.
 type loss struct {
-	rank   int
-	host   string
-	pid    int // 0: it had no process
-	how    string
-	again  string // it is started again, for that many times; empty: it is not
-	then   string // what follows else
-	counts bool   // it is a failure of the job: its tasks, if there were any, are not redone
-	quiet  bool   // nobody misses it
+	rank  int
+	host  string
+	pid   int // 0: it had no process
+	how   string
+	then  string // what comes of it; may be empty
+	thens string // the same of many that end alike
+	quiet bool   // nobody misses it
 }
 
 // String says who was lost and how.
@@ -38,27 +37,6 @@ func (l loss) String() string {
 		text += fmt.Sprintf(" (pid %d)", l.pid)
 	}
 	return text + ": " + l.how
-}
-
-// outcome says what comes of it, in the singular or plural.
-func (l loss) outcome(many bool) string {
-	whose := "its"
-	if many {
-		whose = "their"
-	}
-	switch {
-	case l.again != "" && many:
-		return ": their tasks are redone, started again"
-	case l.again != "":
-		return ": its tasks are redone, started again " + l.again
-	case l.counts && l.then == "":
-		return ""
-	case l.counts:
-		return ": " + l.then
-	case l.then != "":
-		return ": " + whose + " tasks are redone elsewhere, " + l.then
-	}
-	return ": " + whose + " tasks are redone elsewhere"
 }
 
 // tell has a loss told soon.
@@ -97,12 +75,12 @@ func lossLines(list []loss) (lines []lossLine) {
 		}
 		var alike []int
 		for k := i; k < len(list); k++ {
-			if list[k].how == l.how && list[k].outcome(true) == l.outcome(true) {
+			if list[k].how == l.how && list[k].thens == l.thens {
 				alike = append(alike, k)
 			}
 		}
 		if len(alike) < foldLosses {
-			lines = append(lines, lossLine{l.String() + l.outcome(false), l.quiet})
+			lines = append(lines, lossLine{join(l.String(), l.then), l.quiet})
 			continue
 		}
 		var ranks []int
@@ -112,8 +90,15 @@ func lossLines(list []loss) (lines []lossLine) {
 			ranks, hosts = append(ranks, list[k].rank), append(hosts, list[k].host)
 		}
 		slices.Sort(hosts)
-		text := rankNames(ranks) + " on " + fold(slices.Compact(hosts)) + ": " + l.how + l.outcome(true)
-		lines = append(lines, lossLine{text, l.quiet})
+		lines = append(lines, lossLine{join(rankNames(ranks)+" on "+fold(slices.Compact(hosts))+": "+l.how, l.thens), l.quiet})
 	}
 	return lines
+}
+
+// join says what happened and what comes of it, if anything.
+func join(what, then string) string {
+	if then == "" {
+		return what
+	}
+	return what + ": " + then
 }

@@ -32,6 +32,12 @@ type respawn struct {
 	at   time.Time
 }
 
+// What comes of a loss, in words.
+const (
+	redone     = "tasks are redone elsewhere"
+	othersGoOn = "the others go on"
+)
+
 // serves says whether a rank only serves tasks.
 func (j *job) serves(rank int) bool { return rank > 0 && j.lives[rank].role == place.Serve }
 
@@ -48,19 +54,21 @@ func (j *job) replace(n *node, l loss, e agent.Exit, again bool) {
 	if e.Wall >= settled {
 		life.short = 0
 	}
-	switch {
-	case again:
+	if again {
 		life.incarnation++
 		l.quiet = true
-		l.again = fmt.Sprintf("(%d of %d)", life.incarnation, j.Respawn)
+		l.then = fmt.Sprintf("its tasks are redone, started again (%d of %d)", life.incarnation, j.Respawn)
+		l.thens = "their tasks are redone, started again"
 		j.schedule(respawn{n, e.Rank, time.Now().Add(min(firstDelay<<min(life.short, 10), lastDelay))})
 		life.short++
-	case j.Respawn > 0:
-		l.then = fmt.Sprintf("not started again after %s", count(j.Respawn, "time"))
+	} else {
+		l.then, l.thens = "its "+redone, "their "+redone
+		if j.Respawn > 0 {
+			given := ", not started again after " + count(j.Respawn, "time")
+			l.then, l.thens = l.then+given, l.thens+given
+		}
 	}
-	if j.OnFail == OnFailWait {
-		j.count(exitStatus(e))
-	}
+	j.noteIfWaiting(exitStatus(e))
 	j.tell(l)
 }
 
@@ -70,27 +78,31 @@ func (j *job) outlive(l loss, e agent.Exit) {
 	if e.Incarnation > 0 {
 		return
 	}
-	if j.OnFail == OnFailWait {
-		j.count(exitStatus(e))
-	}
-	l.counts, l.then, l.quiet = true, "its work was done", j.OnFail != OnFailWait
+	j.noteIfWaiting(exitStatus(e))
+	l.then, l.thens, l.quiet = "its work was done", "their work was done", j.OnFail != OnFailWait
 	j.tell(l)
 }
 
-// count notes the status of a failure that does not end the job.
-func (j *job) count(status int) {
+// note notes the status of a failure that does not end the job.
+func (j *job) note(status int) {
 	if j.status == 0 {
 		j.status = status
 	}
 }
 
+// noteIfWaiting notes the status of a rank whose tasks are redone.
+func (j *job) noteIfWaiting(status int) {
+	if j.OnFail == OnFailWait {
+		j.note(status)
+	}
+}
+
 // goOn takes in the failure of a rank that the others are to survive.
 func (j *job) goOn(status int, l loss) {
-	j.count(status)
+	j.note(status)
 	if j.running > 0 {
-		l.then = "the others go on"
+		l.then, l.thens = othersGoOn, othersGoOn
 	}
-	l.counts = true
 	j.tell(l)
 }
 
@@ -134,7 +146,7 @@ func (j *job) respawned(n *node, r agent.Respawned) {
 	}
 	how := "cannot be started again: " + r.Failure
 	j.announce(place.Death{Rank: r.Rank, Incarnation: j.lives[r.Rank].incarnation, Reason: how, Exit: -1, Final: true})
-	j.tell(loss{rank: r.Rank, host: n.host.Host, how: how})
+	j.tell(loss{rank: r.Rank, host: n.host.Host, how: how, then: "its " + redone, thens: "their " + redone})
 }
 
 // loseRanks takes in the loss of a node.
@@ -161,13 +173,11 @@ func (j *job) loseRanks(n *node, how string) {
 	replaceable := !slices.ContainsFunc(n.ranks, func(r int) bool { return !j.replaceable(r) })
 	switch {
 	case replaceable:
-		if j.OnFail == OnFailWait {
-			j.count(StatusFailed)
-		}
-		j.say("%s: their tasks are redone elsewhere", how)
+		j.noteIfWaiting(StatusFailed)
+		j.say("%s: their %s", how, redone)
 	case (j.OnFail == OnFailWait || j.OnFail == OnFailContinue) && j.running > 0:
-		j.count(StatusFailed)
-		j.say("%s: the others go on", how)
+		j.note(StatusFailed)
+		j.say("%s: %s", how, othersGoOn)
 	default:
 		j.condemn(&verdict{status: StatusFailed, text: how + ": job aborted"})
 	}

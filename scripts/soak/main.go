@@ -16,44 +16,42 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"github.com/pprun/pprun/comm"
 )
 
 var (
 	tasks = flag.Int("tasks", 1_000_000, "how many tasks at least")
-	busy  = flag.String("busy", "", "directory of files RANK.HOST.PID that count the tasks running in each process")
+	dir   = flag.String("busy", "", "directory of files RANK.HOST.PID that say whether a process is running a task")
 )
 
 // window is how many tasks are under way.
 const window = 1000
 
-// running counts the tasks of this process. What lies in a mapped file outlives a kill -9.
-var running = new(int64)
+// busy is 1 while this process runs a task. What lies in a mapped file outlives a kill -9.
+var busy = make([]byte, 1)
 
 // work sleeps, so that the ranks of many hosts find room on one machine. It returns what shows that it was this task.
 var work = comm.Register("soak_work", func(_ context.Context, id int) (int, error) {
-	atomic.AddInt64(running, 1)
-	defer atomic.AddInt64(running, -1)
+	busy[0] = 1
+	defer func() { busy[0] = 0 }()
 	time.Sleep(time.Millisecond + time.Duration(id*7919%4001)*time.Microsecond)
 	return ^id, nil
 })
 
 func main() {
 	flag.Parse()
-	if err := countIn(*busy); err != nil {
+	if err := tellIn(*dir); err != nil {
 		fmt.Fprintln(os.Stderr, "soak:", err)
 		os.Exit(1)
 	}
-	comm.Main(soak)
+	comm.Main(soak, comm.Slots(1)) // one at a time, for busy
 }
 
-// countIn keeps the count in a file of this process.
-func countIn(dir string) error {
+// tellIn keeps busy in a file of this process.
+func tellIn(dir string) error {
 	rank := os.Getenv("PPRUN_RANK")
 	if dir == "" || rank == "" || rank == "0" {
 		return nil
@@ -67,15 +65,11 @@ func countIn(dir string) error {
 		return err
 	}
 	defer f.Close()
-	if err := f.Truncate(8); err != nil {
+	if err := f.Truncate(1); err != nil {
 		return err
 	}
-	b, err := syscall.Mmap(int(f.Fd()), 0, 8, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
-	if err != nil {
-		return err
-	}
-	running = (*int64)(unsafe.Pointer(&b[0]))
-	return nil
+	busy, err = syscall.Mmap(int(f.Fd()), 0, 1, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	return err
 }
 
 // counts are how often each task had a result and a call of its callback.
