@@ -127,9 +127,10 @@ func TestOtherInput(t *testing.T) {
 	r = forwardTo(t, f, 0)
 	for n := 0; n < 1_000_000; {
 		<-r.news
-		got, _ := r.state(0)
-		r.reads(0, len(got)-n)
-		n = len(got)
+		if got, _ := r.state(0); len(got) > n { // no credit at all would say that it takes no more
+			r.reads(0, len(got)-n)
+			n = len(got)
+		}
 	}
 	r.close()
 	if !bytes.Equal(r.got[0], make([]byte, len(r.got[0]))) {
