@@ -100,6 +100,8 @@ func (c *Comm) enroll(conn net.Conn, incarnation uint32) (*link, error) {
 		}
 		c.join(w)
 		return l, nil
+	case kindBye:
+		return nil, errOver
 	case kindRefuse:
 		return nil, &refusal{string(payload)}
 	case kindDiffer:

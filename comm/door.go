@@ -243,6 +243,10 @@ func (d *door) greet(conn net.Conn, allowed func(rank int) bool) error {
 	conn.SetDeadline(time.Time{}) // once it has entered, the link is the hub's
 	if err := d.enter(l, hi); err != nil {
 		conn.SetDeadline(time.Now().Add(greetWithin))
+		if errors.Is(err, errOver) { // a rank that was started again in vain: nothing is wrong with it
+			defer conn.Close()
+			return frame.Write(conn, frame.Header{Kind: kindBye}, nil)
+		}
 		refuse(conn, err)
 		return err
 	}

@@ -81,6 +81,10 @@ func initRank(ctx context.Context, role place.Role, where string, s settings) (*
 	ctx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("no answer within %v", s.joinTimeout))
 	defer cancel()
 	c, err := join(ctx, link, role, s, fns)
+	if errors.Is(err, errOver) {
+		link.Bye()
+		return nil, err
+	}
 	if err != nil {
 		if link.Place.Rank > 0 {
 			time.Sleep(patience)

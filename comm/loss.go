@@ -227,6 +227,7 @@ func (h *hub) announce(lost []*member, back ...int) {
 	h.broadcast(frame.Header{Kind: kindMembers}, must(cborEnc.Marshal(news)))
 }
 
+// errOver is why a rank that was started again is not needed any more.
 var errOver = errors.New("the job is over")
 
 // expect makes room for a new incarnation of a rank: if nobody has noticed yet that the old one is gone, it is now.

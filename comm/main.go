@@ -2,6 +2,7 @@ package comm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -47,6 +48,9 @@ func mainRank(run func(context.Context, *Comm) error, where string, s settings) 
 // serve is Main on a rank above 0: it runs tasks until rank 0 closes.
 func serve(where string, s settings) (exit int) {
 	c, err := initRank(context.Background(), place.Serve, where, s)
+	if errors.Is(err, errOver) {
+		return 0
+	}
 	if err != nil {
 		complain("%v", err)
 		return 1

@@ -14,7 +14,7 @@ import (
 //	rank -> hub   hello    who we are: job, ranks, incarnations, fingerprint of the registered functions
 //	hub  -> rank  differ   the hub's functions, where the fingerprints differ
 //	rank -> hub   differ   the rank's functions; both ends now know what differs, and give up
-//	hub  -> rank  refuse   why not
+//	hub  -> rank  refuse   why not; bye if the job is over
 //	hub  -> rank  welcome  every rank is here; before it nothing else flows
 //
 //	rank -> hub   submit   a task (dst: the rank to run it, or anyRank)
