@@ -84,7 +84,7 @@ func (r *chunkRun) element() {
 		r.life = &life{task: t, attempt: t.life.attempt + byte(t.options.Retries-again)}
 		alive := t.life.adopt(r.life)
 		r.out = append(r.out[:r.at], make([]byte, chunkResultLen)...)
-		out, end := t.call(r.life, arg, false, r.out)
+		out, end := t.call(r.life, r.began, arg, false, r.out)
 		if end == statusOK && len(out)-len(r.out) > maxElement {
 			out, end = appendError(r.out, errLongElement, nil), statusNoRetry
 		}

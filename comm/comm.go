@@ -48,15 +48,16 @@ type Comm struct {
 	bye      chan struct{} // closed when the hub says bye
 	closed   atomic.Bool   // Close has been called
 
-	server  server
-	mail    mailbox
-	blobs   blobs
-	memo    memo
-	then    callbacks
-	bells   sync.Pool                   // of *bell; not shared, since channels stay in their synctest bubble
-	left    atomic.Bool                 // the agent link is no longer needed
-	kill    func(t *running, err error) // ends this process because of a task; nil where that must not be
-	cleanup func(err error)             // ends link, hub and agent link; err: why it does not end in order
+	server    server
+	mail      mailbox
+	blobs     blobs
+	memo      memo
+	then      callbacks
+	questions questions
+	bells     sync.Pool                   // of *bell; not shared, since channels stay in their synctest bubble
+	left      atomic.Bool                 // the agent link is no longer needed
+	kill      func(t *running, err error) // ends this process because of a task; nil where that must not be
+	cleanup   func(err error)             // ends link, hub and agent link; err: why it does not end in order
 }
 
 // A port is where frames go: a link, or within rank 0 from the rank to the hub and back. Its methods never block.
@@ -154,6 +155,10 @@ func (c *Comm) receive(h frame.Header, payload []byte) error {
 			return err
 		}
 		c.mail.put(int(h.Src), h.ID, whole)
+	case kindAsk:
+		c.asked(int(h.Src), h.ID, payload)
+	case kindAnswer:
+		c.questions.answered(h.ID, answer{int(h.Src), string(payload)})
 	case kindAck:
 		c.mail.acked(int(h.Src), int(h.ID))
 	case kindLost:
@@ -295,6 +300,7 @@ func (c *Comm) close(whole bool) error {
 		c.blobs.work.Wait()
 		c.then.wait()
 	}
+	c.questions.close()
 	c.cleanup(err)
 	forget(c)
 	return err

@@ -13,6 +13,7 @@ import (
 type hub struct {
 	members  []*member // by rank
 	node     func(rank int) string
+	names    []string               // of the functions
 	urgent   atomic.Bool            // a rank waits for what it was sent since the last flush
 	ports    atomic.Pointer[[]port] // of the members, for relaying without mu; what it points to does not change
 	readers  sync.WaitGroup         // of links; none is added once over is set
@@ -46,6 +47,7 @@ type hub struct {
 func newHub(c *Comm) *hub {
 	h := &hub{node: c.nodeName, guess: make([]time.Duration, len(c.fns)), tallies: make([]hubTally, len(c.fns)), pools: make(map[string]*pool), blames: make(map[*task][]*LostError)}
 	for i := range h.guess {
+		h.names = append(h.names, c.fns[i].name)
 		h.guess[i] = maxAhead // until it is known
 	}
 	for rank, n := range c.slots {
@@ -121,7 +123,7 @@ func (h *hub) receive(m *member, f frame.Header, payload []byte) error {
 // relayed says whether frames of a kind pass the hub as they are, without its lock.
 func relayed(k frame.Kind) bool {
 	switch k {
-	case kindMessage, kindAck, kindFetch, kindPiece, kindMissing, kindRelease, kindForget:
+	case kindMessage, kindAck, kindAsk, kindAnswer, kindFetch, kindPiece, kindMissing, kindRelease, kindForget:
 		return true
 	}
 	return false

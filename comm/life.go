@@ -12,8 +12,9 @@ type life struct {
 	task    *running
 	attempt byte
 
-	ended   cause // why the context ended; mu guards it and what follows
-	calling bool  // the function is running
+	ended   cause  // why the context ended; mu guards it and what follows
+	calling bool   // the function is running
+	began   int32  // seconds of uptime, if so
 	mu      sync.Mutex
 	done    chan struct{} // made when somebody asks for it
 	after   map[*func()]struct{}
@@ -110,13 +111,13 @@ func (l *life) AfterFunc(f func()) (stop func() bool) {
 }
 
 // begin says whether the function may be called; from now on it has d, if that is not 0.
-func (l *life) begin(d time.Duration) bool {
+func (l *life) begin(now, d time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ended != notEnded {
 		return false
 	}
-	l.calling = true
+	l.calling, l.began = true, int32(now.Round(time.Second)/time.Second)
 	if d > 0 {
 		m := l.have()
 		m.deadline = time.Now().Add(d)
@@ -146,6 +147,16 @@ func (l *life) end(why cause) {
 	if l.more != nil && l.more.child != nil {
 		l.more.child.end(why)
 	}
+}
+
+// running says whether the function is running, or one below it is, since when, and whether its context has ended.
+func (l *life) running() (began time.Duration, ended cause, running bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.more != nil && l.more.child != nil {
+		return l.more.child.running()
+	}
+	return time.Duration(l.began) * time.Second, l.ended, l.calling
 }
 
 // returned ends the context of a function that has returned.

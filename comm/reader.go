@@ -53,6 +53,9 @@ func (r *reader) loop() error {
 		if err != nil {
 			return err
 		}
+		if !more {
+			r.link.heard.Store(int64(uptime()))
+		}
 		if len(payload) > lentLen {
 			payload = append([]byte(nil), payload...)
 		}

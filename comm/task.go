@@ -44,7 +44,7 @@ func (t *running) run(out []byte, began time.Duration) (_ []byte, now time.Durat
 			t.deliver(appendError(make([]byte, resultHeadLen), errGoexit, debug.Stack()), statusError, uptime()-began)
 		}
 	}()
-	result, end := t.runOne(out)
+	result, end := t.runOne(out, began)
 	returned = true
 	t.life.returned()
 	now = uptime()
@@ -52,12 +52,12 @@ func (t *running) run(out []byte, began time.Duration) (_ []byte, now time.Durat
 }
 
 // runOne gets the argument and calls the function with it.
-func (t *running) runOne(out []byte) (result []byte, end status) {
+func (t *running) runOne(out []byte, began time.Duration) (result []byte, end status) {
 	arg, given, err := t.argument()
 	if err != nil {
 		return appendError(out, err, nil), failure(err)
 	}
-	return t.call(&t.life, arg, given, out)
+	return t.call(&t.life, began, arg, given, out)
 }
 
 // argument gets the argument. given: it is the caller's own.
@@ -70,14 +70,14 @@ func (t *running) argument() (arg []byte, given bool, err error) {
 	return arg, false, nil
 }
 
-// call calls the function once, and appends its result or its error to out.
-func (t *running) call(l *life, arg []byte, given bool, out []byte) (result []byte, end status) {
+// call calls the function once, at a time, and appends its result or its error to out.
+func (t *running) call(l *life, began time.Duration, arg []byte, given bool, out []byte) (result []byte, end status) {
 	defer func() {
 		if p := recover(); p != nil {
 			result, end = appendError(out, panicError(p), debug.Stack()), statusPanic
 		}
 	}()
-	if !l.begin(t.options.Timeout) {
+	if !l.begin(began, t.options.Timeout) {
 		return appendError(out, l.Err(), nil), statusNoRetry
 	}
 	result, err := t.comm.fns[t.fn].run(l, arg, given, out)

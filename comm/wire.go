@@ -33,6 +33,8 @@ import (
 //	hub  -> rank  members  a rank that serves is lost or back, or ranks have other slots
 //	hub  -> rank  lost     a rank is lost that the job cannot do without: all that is pending fails
 //	rank -> hub   slots    the job is to run that many tasks at once (id)
+//	rank -> rank  ask      what do you do (id: the question)
+//	rank -> rank  answer   in words (id: of the question)
 //	rank -> hub   abort    this rank gives the job up
 //	rank -> hub   bye      this rank has called Close, and serves on
 //	hub  -> rank  bye      all ranks have: the link ends
@@ -56,6 +58,8 @@ const (
 	kindBye     frame.Kind = 15 // empty
 	kindMembers frame.Kind = 16 // CBOR membership
 	kindSlots   frame.Kind = 17 // empty
+	kindAsk     frame.Kind = 18 // u8: askRank or askJob
+	kindAnswer  frame.Kind = 19 // text
 	kindOffer   frame.Kind = 24 // blobRef
 	kindFetch   frame.Kind = 25 // digest, u64 id of the blob, u64 from where, u32 how much; little-endian
 	kindPiece   frame.Kind = 26 // bytes
@@ -69,7 +73,7 @@ var kindNames = map[frame.Kind]string{
 	kindHello: "hello", kindWelcome: "welcome", kindRefuse: "refuse", kindDiffer: "differ", kindSubmit: "submit",
 	kindRun: "run", kindResult: "result", kindCancel: "cancel", kindYield: "yield", kindResume: "resume",
 	kindMessage: "message", kindAck: "ack", kindLost: "lost", kindAbort: "abort", kindBye: "bye", kindMembers: "members",
-	kindSlots: "slots", kindOffer: "offer", kindFetch: "fetch", kindPiece: "piece", kindMissing: "missing",
+	kindSlots: "slots", kindAsk: "ask", kindAnswer: "answer", kindOffer: "offer", kindFetch: "fetch", kindPiece: "piece", kindMissing: "missing",
 	kindRelease: "release", kindForget: "forget",
 }
 
@@ -96,6 +100,7 @@ var (
 		kindSubmit: chunkLen, kindResult: chunkLen, kindMessage: chunkLen, kindAbort: 64 << 10,
 		kindCancel: frame.NoPayload, kindYield: frame.NoPayload, kindResume: frame.NoPayload,
 		kindAck: frame.NoPayload, kindBye: frame.NoPayload, kindSlots: frame.NoPayload,
+		kindAsk: 1, kindAnswer: maxAnswer,
 		kindOffer: blobRefLen, kindFetch: fetchLen, kindPiece: pieceLen, kindMissing: frame.NoPayload,
 		kindRelease: digestLen, kindForget: digestLen,
 	}
@@ -103,6 +108,7 @@ var (
 		kindWelcome: 4 << 20, kindRefuse: 64 << 10, kindDiffer: 4 << 20,
 		kindRun: chunkLen, kindResult: chunkLen, kindMessage: chunkLen, kindLost: 64 << 10, kindMembers: 4 << 20,
 		kindCancel: frame.NoPayload, kindAck: frame.NoPayload, kindBye: frame.NoPayload,
+		kindAsk: 1, kindAnswer: maxAnswer,
 		kindOffer: blobRefLen, kindFetch: fetchLen, kindPiece: pieceLen, kindMissing: frame.NoPayload,
 		kindRelease: digestLen, kindForget: digestLen,
 	}

@@ -1,0 +1,74 @@
+package comm_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pprun/pprun/comm"
+)
+
+func TestExplain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		world(t, 3, func(ctx context.Context, c *comm.Comm) error {
+			if c.Rank() == 0 {
+				for range 9 {
+					naps.Submit(ctx, time.Hour)
+				}
+				for range 3 {
+					double.Submit(ctx, 1, comm.OnRanks(1, 2))
+				}
+				delegates.Submit(ctx, time.Hour, comm.OnRanks(2), comm.Priority(1))
+			}
+			time.Sleep(30 * time.Minute)
+			text := c.Explain()
+			for _, want := range []string{
+				"the hub has 13 tasks: 6 with ranks, 7 waiting\n",
+				"  3 of double: the first for 30m0s; they are for rank 1, 2, with 2 slots, none free\n",
+				"  1 of delegates: the first for 30m0s; they are for rank 2, with 1 slot, none free\n",
+				"  3 of naps: the first for 30m0s; they are for any rank, with 3 slots, none free\n",
+				"rank 2 (node2) runs 1 task on 1 slot, 1 behind them\n  naps of rank 0 for 30m0s\n",
+				"rank 0 (node0) waits for 13 tasks that it submitted: 9 of naps, 3 of double, 1 of delegates\n",
+			} {
+				if !strings.Contains(text, want) {
+					return fmt.Errorf("Explain says\n%swithout %q", text, want)
+				}
+			}
+			if c.Rank() == 0 {
+				return c.Wait(ctx)
+			}
+			return nil
+		})
+	})
+}
+
+// TestExplainOfTaskThatWaits shows a task without its slot, and one that does not heed its context.
+func TestExplainOfTaskThatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		world(t, 1, func(ctx context.Context, c *comm.Comm) error {
+			f := delegates.Submit(ctx, time.Hour)
+			time.Sleep(2 * time.Minute)
+			deaf := naps.Submit(ctx, time.Hour)
+			text := c.Explain()
+			if want := "  delegates of rank 0 for 2m0s, waiting for other tasks\n  naps of rank 0 for 1m0s\n"; !strings.Contains(text, want) {
+				return fmt.Errorf("Explain says\n%swithout %q", text, want)
+			}
+			f.Cancel()
+			time.Sleep(time.Second)
+			text = c.Explain()
+			for _, want := range []string{
+				"  delegates of rank 0 for 2m1s, waiting for a slot to go on, though its context has ended\n",
+				"  naps of rank 0 for 1m1s, though its context has ended\n",
+			} {
+				if !strings.Contains(text, want) {
+					return fmt.Errorf("Explain says\n%swithout %q", text, want)
+				}
+			}
+			deaf.Cancel()
+			return nil
+		})
+	})
+}
