@@ -54,10 +54,10 @@ type Comm struct {
 	memo      memo
 	then      callbacks
 	questions questions
-	bells     sync.Pool                   // of *bell; not shared, since channels stay in their synctest bubble
-	left      atomic.Bool                 // the agent link is no longer needed
-	kill      func(t *running, err error) // ends this process because of a task; nil where that must not be
-	cleanup   func(err error)             // ends link, hub and agent link; err: why it does not end in order
+	bells     sync.Pool                                // of *bell; not shared, since channels stay in their synctest bubble
+	left      atomic.Bool                              // the agent link is no longer needed
+	kill      func(t *running, ended cause, err error) // ends this process because of a task; nil where that must not be
+	cleanup   func(err error)                          // ends link, hub and agent link; err: why it does not end in order
 }
 
 // A port is where frames go: a link, or within rank 0 from the rank to the hub and back. Its methods never block.

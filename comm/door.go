@@ -354,12 +354,21 @@ func (d *door) give(err error) {
 	}
 }
 
+// waitsWord is how long Init waits before it says for whom. It says so again ever more rarely.
+const waitsWord = 2 * time.Second
+
 // wait waits until all ranks are in. If they do not come it tells those that are there.
 func (d *door) wait(ctx context.Context) error {
-	select {
-	case <-d.decided:
-	case <-ctx.Done():
-		d.give(fmt.Errorf("%s did not join: %w", d.absent(), context.Cause(ctx)))
+	for word, waits := waitsWord, true; waits; word = min(5*word, time.Minute) {
+		select {
+		case <-d.decided:
+			waits = false
+		case <-ctx.Done():
+			d.give(fmt.Errorf("%s did not join: %w", d.absent(), context.Cause(ctx)))
+			waits = false
+		case <-time.After(word):
+			complain("rank 0 waits in Init for %s to join", d.absent())
+		}
 	}
 	d.mu.Lock()
 	err := d.err // from here on neither it nor the links change

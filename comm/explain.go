@@ -46,6 +46,14 @@ func (c *Comm) Explain() string {
 	return fmt.Sprintf("rank 0 (%s), which has the hub, does not answer\n%s", c.nodeName(0), c.explainRank())
 }
 
+// explainQuit is what a rank says for itself where all ranks are asked: rank 0 adds what the hub knows.
+func (c *Comm) explainQuit() string {
+	if c.rank == 0 {
+		return c.explainJob()
+	}
+	return c.explainRank()
+}
+
 // ask asks a rank.
 func (c *Comm) ask(rank int, question uint64, what byte) {
 	c.up.send(askHeader(kindAsk, c.rank, rank, question), []byte{what})
@@ -210,7 +218,7 @@ func (h *hub) explain(b *strings.Builder) {
 				waiting[t.pool] = make(map[string]int)
 				oldest[t.pool] = t.queued
 			}
-			waiting[t.pool][h.names[t.fn()]]++
+			waiting[t.pool][h.fns[t.fn()].name]++
 			oldest[t.pool] = min(oldest[t.pool], t.queued)
 		}
 	}

@@ -1,9 +1,14 @@
 package comm_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
+	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,4 +76,68 @@ func TestExplainOfTaskThatWaits(t *testing.T) {
 			return nil
 		})
 	})
+}
+
+func init() {
+	programs["held"] = func() {
+		fmt.Fprintln(os.Stderr, "up") // and SIGQUIT does not end it any more
+		comm.Main(func(ctx context.Context, c *comm.Comm) error {
+			naps.Submit(ctx, time.Hour, comm.OnRanks(1))
+			<-ctx.Done()
+			return nil
+		})
+	}
+}
+
+// TestQuit asks two ranks by SIGQUIT, again and again until what is to come has come, and ends them by SIGTERM.
+func TestQuit(t *testing.T) {
+	a := newAgent(t, 2, "unix")
+	var ranks []*exec.Cmd
+	said := make([]*bufio.Reader, 2)
+	for rank := range said {
+		p := exec.Command(os.Args[0])
+		p.Env = append(append(os.Environ(), "COMM_TEST_PROGRAM=held", "GORACE=atexit_sleep_ms=0"), a.environ(rank)...)
+		stderr, err := p.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		said[rank] = bufio.NewReader(stderr)
+		if err := p.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := said[rank].ReadString('\n'); line != "up\n" {
+			t.Fatalf("rank %d: %q, %v", rank, line, err)
+		}
+		ranks = append(ranks, p)
+		defer p.Process.Kill()
+	}
+	for rank, wants := range [][]string{
+		{"the hub has 1 task: 1 with ranks, 0 waiting\n", "  naps of rank 0 for ", "goroutine "},
+		{"rank 1 (n1) runs 1 task on 1 slot\n", "goroutine "},
+	} {
+		for len(wants) > 0 {
+			ranks[rank].Process.Signal(syscall.SIGQUIT)
+			for {
+				line, err := said[rank].ReadString('\n')
+				if err != nil {
+					t.Fatalf("rank %d ended before it said %q: %v", rank, wants[0], err)
+				}
+				if len(wants) > 0 && strings.HasPrefix(line, wants[0]) {
+					wants = wants[1:]
+				}
+				if strings.HasPrefix(line, "goroutine ") { // what follows is of no interest
+					break
+				}
+			}
+		}
+	}
+	ranks[0].Process.Signal(syscall.SIGTERM)
+	for _, s := range said {
+		go io.Copy(io.Discard, s)
+	}
+	for rank, p := range ranks {
+		if err := p.Wait(); err != nil {
+			t.Errorf("rank %d: %v", rank, err)
+		}
+	}
 }

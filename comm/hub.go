@@ -13,7 +13,7 @@ import (
 type hub struct {
 	members  []*member // by rank
 	node     func(rank int) string
-	names    []string               // of the functions
+	fns      []*function
 	urgent   atomic.Bool            // a rank waits for what it was sent since the last flush
 	ports    atomic.Pointer[[]port] // of the members, for relaying without mu; what it points to does not change
 	readers  sync.WaitGroup         // of links; none is added once over is set
@@ -45,9 +45,8 @@ type hub struct {
 
 // newHub makes the hub of rank 0's job; ranks join it before it is used.
 func newHub(c *Comm) *hub {
-	h := &hub{node: c.nodeName, guess: make([]time.Duration, len(c.fns)), tallies: make([]hubTally, len(c.fns)), pools: make(map[string]*pool), blames: make(map[*task][]*LostError)}
+	h := &hub{node: c.nodeName, fns: c.fns, guess: make([]time.Duration, len(c.fns)), tallies: make([]hubTally, len(c.fns)), pools: make(map[string]*pool), blames: make(map[*task][]*LostError)}
 	for i := range h.guess {
-		h.names = append(h.names, c.fns[i].name)
 		h.guess[i] = maxAhead // until it is known
 	}
 	for rank, n := range c.slots {

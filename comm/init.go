@@ -74,6 +74,9 @@ func initRank(ctx context.Context, role place.Role, where string, s settings) (*
 	if err != nil {
 		return nil, fmt.Errorf("comm: %w", err)
 	}
+	explainBy(func() string {
+		return fmt.Sprintf("rank %d waits in Init for rank 0 to let it in, which waits for all ranks to call Init or Main", link.Place.Rank)
+	})
 	wait := s.joinTimeout
 	if link.Place.Rank > 0 {
 		wait += min(wait, headStart)
@@ -92,6 +95,7 @@ func initRank(ctx context.Context, role place.Role, where string, s settings) (*
 		link.Close()
 		return nil, err
 	}
+	explainBy(c.explainQuit)
 	own.Store(c)
 	return c, nil
 }

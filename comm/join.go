@@ -47,6 +47,7 @@ func join(ctx context.Context, agent *place.Link, role place.Role, s settings, f
 	d := newDoor(h, c, p, signatures(fns))
 	agent.Died(d.died)
 	d.open(agent.Listeners)
+	explainBy(func() string { return "rank 0 waits in Init for " + d.absent() + " to join" })
 	if err := c.host(ctx, d, leave); err != nil {
 		c.left.Store(true)
 		return nil, err

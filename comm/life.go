@@ -12,9 +12,9 @@ type life struct {
 	task    *running
 	attempt byte
 
-	ended   cause  // why the context ended; mu guards it and what follows
-	calling bool   // the function is running
-	began   int32  // seconds of uptime, if so
+	ended   cause // why the context ended; mu guards it and what follows
+	calling bool  // the function is running
+	began   int32 // seconds of uptime, if so
 	mu      sync.Mutex
 	done    chan struct{} // made when somebody asks for it
 	after   map[*func()]struct{}

@@ -25,7 +25,7 @@ func (t *running) watch(ended cause) *overdue {
 		o.kill = time.AfterFunc(d, func() {
 			if t.comm.kill != nil {
 				complain("%s still runs %v after %s: KillAfter ends this rank", t, d, why)
-				t.comm.kill(t, fmt.Errorf("it still ran %v after %s, and its rank was ended: %w", d, why, ended.err()))
+				t.comm.kill(t, ended, fmt.Errorf("it still ran %v after %s, and its rank was ended: %w", d, why, ended.err()))
 			}
 		})
 	}
@@ -49,10 +49,10 @@ func (t *running) String() string {
 	return s
 }
 
-// killSelf ends the process of a rank that only serves. The task that will not end has failed with err; what else runs
-// here is run again elsewhere.
-func (c *Comm) killSelf(t *running, err error) {
-	if t.flags&flagChunk == 0 {
+// killSelf ends the process of a rank that only serves. A task that was over its time has failed with err; what else runs
+// here is run again elsewhere, a chunk as a whole.
+func (c *Comm) killSelf(t *running, ended cause, err error) {
+	if ended == timedOut && t.flags&flagChunk == 0 {
 		t.deliver(appendError(make([]byte, resultHeadLen), err, nil), failure(err), 0)
 	}
 	if l, ok := c.up.(*link); ok {

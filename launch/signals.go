@@ -49,8 +49,8 @@ func (j *job) obey(s syscall.Signal) {
 		switch {
 		case j.starting:
 			j.broadcast(agent.KindSignal, uint64(s))
-		case s == syscall.SIGQUIT:
-			j.interrupt(s)
+		case s == syscall.SIGQUIT: // as it does to ranks that link comm
+			j.say("%s", j.state())
 		}
 	case syscall.SIGTSTP:
 		j.suspend()

@@ -71,6 +71,9 @@ Time and trouble
   -v, -q                 say more, say less
       --version, --help
 
+SIGQUIT (Ctrl-\) asks: during the start pprun says what it waits for, then ranks in Init
+or Main of package comm print what they do and wait for, and go on; other programs get it.
+
 Exit status: that of the first rank that failed and was not replaced, 128+signal,
 64 usage, 124 timeout, 125 pprun, ssh or a node failed, 126 not executable, 127 not found.
 `
