@@ -104,6 +104,7 @@ func TestScripts(t *testing.T) {
 			if cache, err := os.UserCacheDir(); err == nil {
 				e.Setenv("GOCACHE", filepath.Join(cache, "go-build"))
 			}
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // else every process takes a second to end
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
