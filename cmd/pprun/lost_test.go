@@ -234,17 +234,23 @@ func losses(t *testing.T, l lab) {
 	for i, c := range []struct {
 		name   string
 		dead   string // host that is down after it
+		apart  bool   // node3 reaches the hub through a relay only
 		lose   func(l lab, j *tasking)
 		stderr string
 	}{
-		{"rank", "", func(l lab, j *tasking) { l.Output("node3", "kill", "-9", j.busy(l.t, 5)) },
+		{"rank", "", false, func(l lab, j *tasking) { l.Output("node3", "kill", "-9", j.busy(l.t, 5)) },
 			`^pprun: rank 5 on node3 \(pid \d+\): killed by signal 9 \(SIGKILL\): ` + again + `\n$`},
-		{"agent", "", func(l lab, j *tasking) {
+		{"rank behind a relay", "", true, func(l lab, j *tasking) {
+			pid := j.busy(l.t, 5)
+			l.Output("node3", "kill", "-9", pid)
+			j.busy(l.t, 5, pid)
+		}, `pprun: rank 5 on node3 \(pid \d+\): killed by signal 9 \(SIGKILL\): ` + again + `\n`},
+		{"agent", "", false, func(l lab, j *tasking) {
 			l.killOn("node3", func(p labtest.Process) bool { return len(p.Args) > 1 && p.Args[1] == "agent" })
 		}, `^pprun: lost node3: its agent is gone.*: ranks 4-5 ran there: their tasks are redone elsewhere\n$`},
-		{"node killed", "node4", func(l lab, j *tasking) { l.Host("node4").Kill() },
+		{"node killed", "node4", false, func(l lab, j *tasking) { l.Host("node4").Kill() },
 			`^pprun: lost node4: .*: ranks 6-7 ran there: their tasks are redone elsewhere\n$`},
-		{"node without power", "node2", func(l lab, j *tasking) { l.Host("node2").Crash() },
+		{"node without power", "node2", false, func(l lab, j *tasking) { l.Host("node2").Crash() },
 			`^pprun: lost node2: .*: ranks 2-3 ran there: their tasks are redone elsewhere\n$`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -258,6 +264,10 @@ func losses(t *testing.T, l lab) {
 				t.Fatal(err)
 			}
 			os.Chmod(j.dir, 0o777) // whatever the umask
+			if c.apart {
+				l.Host("node1").Part("node3")
+				defer l.Host("node1").Unpart("node3")
+			}
 			j.start(t, l.Exec("head", l.pprun, "--hosts", l.hosts, l.pprun, "tasking", l.Path(name)))
 			for rank := range 8 {
 				j.busy(t, rank)
