@@ -170,7 +170,7 @@ func nested(ctx context.Context) (flags byte) {
 func (c *Comm) enter(ctx context.Context, k *call, group string) (alone bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.err == nil && c.calls.len() > 0 && (c.calls.len() >= c.maxTasks || c.bytes+int(k.size) > c.maxBytes) {
+	for c.err == nil && c.crowded(ctx, k, group) {
 		if err := c.awaitRoom(ctx); err != nil {
 			return false, err
 		}
@@ -191,6 +191,17 @@ func (c *Comm) enter(ctx context.Context, k *call, group string) (alone bool, er
 		s.add(k)
 	}
 	return c.calls.len() == 1, nil
+}
+
+// crowded says whether a call must wait for room. A task may always have one under way: others may wait for that which it
+// waits for, and then nobody would make room. c.mu is held.
+func (c *Comm) crowded(ctx context.Context, k *call, group string) bool {
+	n := c.calls.len()
+	if n == 0 || n < c.maxTasks && c.bytes+int(k.size) <= c.maxBytes {
+		return false
+	}
+	s := c.scopes[scopeKey{ctx.Done(), group}]
+	return !k.nested || s != nil && s.calls > 0
 }
 
 // awaitRoom gives c.mu up until there is room again. A task gives its slot up too.

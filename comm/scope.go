@@ -75,6 +75,10 @@ func (s *scope) leave() {
 	if s.calls > 0 {
 		return
 	}
+	if c.room != nil { // a task that has none under way any more need not wait
+		close(c.room)
+		c.room = nil
+	}
 	if c.idle != nil && c.idle != s && c.idle.calls == 0 {
 		c.idle.drop()
 	}
