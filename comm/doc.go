@@ -34,6 +34,29 @@
 // ends. The context of Get covers the waiting only. A function that submits tasks itself passes on the context it was
 // given; while it waits for them, its slot is free for others, so that nesting never deadlocks.
 //
+// # Many tasks
+//
+// Map yields results in the order of its input, Unordered as they are done, with what became of each; both read in only so
+// far ahead as ranks and loop keep up (Window), and leaving the loop cancels the rest. For functions of microseconds
+// Chunk(Auto) sends many elements as one task. Completed yields futures as they are done. Then is for callbacks, of which
+// one runs at a time. Group names tasks, so that Comm.Wait can wait for all of them, and Comm.Cancel cancel them.
+//
+// # Options
+//
+// Options say how tasks run: which first (Priority), where (OnRanks, OnNode, Local), how long (Timeout, KillAfter) and how
+// often (Retries, NoRetry, MaxLost). Register takes a function's defaults, With makes a variant, each call may differ:
+//
+//	var Fetch = comm.Register("fetch", fetch, comm.Timeout(time.Minute), comm.Retries(3))
+//
+//	page, err := Fetch.Call(ctx, url, comm.Priority(1))
+//
+// A function whose context has ended should return; one that has not after five seconds is named on standard error.
+//
+// # What is it doing?
+//
+// Explain says in words what the job does and what it waits for; pprun has all ranks print it, with their goroutines, when
+// it gets SIGQUIT (Ctrl-\). Stats and WriteStats say what became of the tasks, by function and by rank.
+//
 // # Large data
 //
 // What many tasks need is given to Share once. The Ref that it returns goes into their arguments; the data itself comes
@@ -56,5 +79,6 @@
 // # Speed
 //
 // All frames pass the hub in rank 0. Frames are written in batches; a rank has tasks ahead, for a millisecond of work,
-// so that short tasks do not wait for the network. Functions of a microsecond are fine: about a million a second.
+// so that short tasks do not wait for the network. Functions of a microsecond are fine: about a million a second, and more of
+// them in chunks.
 package comm

@@ -101,6 +101,17 @@ func Example() {
 	g := comm.Submit[int](ctx, "example_square", 5)
 	rs, err := comm.Gather(ctx, square.Submit(ctx, 4), g)
 	fmt.Println(rs, err)
+	sum := 0
+	for d := range square.Unordered(ctx, slices.Values([]int{1, 2, 3}), comm.Chunk(comm.Auto)) {
+		sum += d.Result // in any order
+	}
+	fmt.Println(sum)
+	urgent := square.With(comm.Priority(1), comm.Group("urgent"))
+	done := 0
+	for _, n := range []int{6, 7} {
+		urgent.Submit(ctx, n).Then(func(int, error) { done++ }) // one at a time: no lock
+	}
+	fmt.Println(c.Wait(ctx, "urgent"), done)
 	if err := c.Close(); err != nil {
 		log.Fatal(err)
 	}
@@ -110,4 +121,6 @@ func Example() {
 	// 4 <nil>
 	// 9 <nil>
 	// [16 25] <nil>
+	// 14
+	// <nil> 2
 }
