@@ -105,6 +105,8 @@ func (h *hub) receive(m *member, f frame.Header, payload []byte) error {
 		return h.offer(m, f, payload)
 	case kindCancel:
 		h.cancel(m, f.ID)
+	case kindReturn:
+		return h.giveBack(m, f.ID)
 	case kindYield, kindResume:
 		return h.yields(m, f.ID, f.Kind == kindYield)
 	case kindSlots:

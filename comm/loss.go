@@ -118,6 +118,7 @@ func (h *hub) redo(m *member) {
 			t.pool.queue.pushFront(t)
 		}
 	}
+	m.stalled = false
 	m.level = m.measure()
 }
 

@@ -55,6 +55,7 @@ type member struct {
 	node      *pool         // of tasks for the ranks of its node
 	seats     []*seat
 	alone     *pool // of tasks for this rank only; nil if there were none yet
+	stalled   bool  // it has given tasks back, and ended none since but long ones
 	level     level
 	bye       bool
 }
@@ -75,6 +76,8 @@ func (m *member) measure() level {
 	switch {
 	case holds < slots:
 		return idle
+	case m.stalled:
+		return full
 	case holds < 2*slots,
 		holds < maxAheadTasks && m.bytes < maxAheadBytes && m.ahead < maxAhead*time.Duration(slots):
 		return ready

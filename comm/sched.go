@@ -112,7 +112,7 @@ func (h *hub) end(t *task) {
 	t.on, t.yielded, t.partial = waits, false, false
 }
 
-// refill gives more to a rank that has room now.
+// refill gives more to a rank that has ended a task.
 func (h *hub) refill(m *member) {
 	m.relevel()
 	if m.level == idle { // and awake: it comes next
@@ -141,6 +141,9 @@ func (h *hub) result(m *member, f frame.Header, payload []byte) error {
 		head := parseResultHead(payload)
 		g := &h.guess[t.fn()]
 		*g += (min(t.ranOnce(payload), time.Hour) - *g) / 4
+		if !more && head.ran < stallTime {
+			m.stalled = false
+		}
 		if !more && !t.dropped && t.retries(head.status) {
 			t.failed++
 			h.tallies[t.fn()].retries++

@@ -20,6 +20,7 @@ type desk struct {
 	t    *testing.T
 	sent [][]note // by rank
 	next uint64   // id of the next task of rank 0
+	ran  time.Duration
 }
 
 type note struct {
@@ -40,7 +41,7 @@ func (notebook) nudge() {}
 
 // newDesk makes a hub whose ranks have so many slots, two on each node. All but rank 0 serve.
 func newDesk(t *testing.T, slots ...int) *desk {
-	d := &desk{hub: testHub(slots, 1), t: t, sent: make([][]note, len(slots))}
+	d := &desk{hub: testHub(slots, 1), t: t, sent: make([][]note, len(slots)), ran: time.Second}
 	d.nodes = nil
 	for i, m := range d.members {
 		m.port = notebook{d, i}
@@ -84,7 +85,7 @@ func (d *desk) running(rank int) []*task {
 func (d *desk) end(rank int, s status) {
 	t := d.running(rank)[0]
 	b := make([]byte, resultHeadLen)
-	putResultHead(b, resultHead{status: s, attempt: t.payload[attemptAt], ran: time.Second})
+	putResultHead(b, resultHead{status: s, attempt: t.payload[attemptAt], ran: d.ran})
 	if err := d.receive(d.members[rank], frame.Header{Kind: kindResult, Src: uint32(rank), ID: t.run}, b); err != nil {
 		d.t.Fatal(err)
 	}
@@ -346,5 +347,41 @@ func TestTaskSize(t *testing.T) {
 	}
 	if n := unsafe.Sizeof(Future[int]{}); n > 128 {
 		t.Errorf("a future takes %d bytes", n)
+	}
+}
+
+// TestGiveBack has a rank give tasks back that it has not begun: others run them, in their order, and it gets none ahead
+// until it has ended a short one.
+func TestGiveBack(t *testing.T) {
+	d := newDesk(t, 0, 1, 1)
+	d.guess[0] = time.Microsecond
+	for range 6 {
+		d.submit(1, taskOptions{}, 0)
+	}
+	d.submit(anyRank, taskOptions{}, 0)
+	own := d.runs(1)
+	if len(own) < 3 || len(d.runs(2)) != 1 {
+		t.Fatalf("ranks have %v, %v", own, d.runs(2))
+	}
+	any := d.submit(anyRank, taskOptions{Ranks: []int{1, 2}}, 0)
+	dropped := own[len(own)-1]
+	d.cancel(d.members[0], dropped)
+	for _, x := range slices.Backward(d.running(1)[1:]) {
+		if err := d.receive(d.members[1], frame.Header{Kind: kindReturn, Src: 1, ID: x.run}, nil); err != nil {
+			t.Fatal(err)
+		}
+		checkHub(t, d.hub)
+	}
+	d.want("rank 1 has", d.runs(1), own[:1])
+	d.end(1, statusOK)
+	d.want("then rank 1 has", d.runs(1), own[1:2])
+	d.ran = time.Millisecond
+	d.end(1, statusOK)
+	d.want("after a short one it has", d.runs(1)[:2], own[2:4])
+	if slices.Contains(d.runs(1), dropped) || !slices.Contains(append(d.runs(1), d.runs(2)...), any) {
+		t.Errorf("ranks have %v, %v", d.runs(1), d.runs(2))
+	}
+	if err := d.receive(d.members[1], frame.Header{Kind: kindReturn, Src: 1, ID: 1 << 20}, nil); err == nil {
+		t.Error("a run that never was is taken back")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pprun/pprun/comm/frame"
@@ -14,7 +15,8 @@ type server struct {
 	comm  *Comm
 	slots int // at least 1: a rank without slots still runs what is sent to it by rank
 
-	options optionCache
+	options  optionCache
+	flushing atomic.Bool // flushSoon will flush
 
 	mu      sync.Mutex
 	work    sync.Cond // there may be work for a runner
@@ -28,6 +30,10 @@ type server struct {
 	runners int
 	idle    int // runners that wait for work
 	closed  bool
+
+	taken int         // tasks that runners have taken so far
+	seen  int         // of them, when watch set the timer
+	stall *time.Timer // set while there may be a queue
 }
 
 func (s *server) init(c *Comm) {
@@ -75,6 +81,7 @@ func (s *server) enqueue(h frame.Header, payload []byte) error {
 	}
 	s.queue = append(s.queue, t)
 	s.wake()
+	s.watch()
 	return nil
 }
 
@@ -92,6 +99,17 @@ func (s *server) wake() {
 
 // flushAfter is how long results may wait for more of them before they are sent.
 const flushAfter = 50 * time.Microsecond
+
+// flushSoon has results flushed that wait for more of them, should the next task take long: the runner itself would not
+// come to it before that has ended.
+func (s *server) flushSoon() {
+	if !s.flushing.Swap(true) {
+		time.AfterFunc(20*flushAfter, func() {
+			s.flushing.Store(false)
+			s.comm.up.flush()
+		})
+	}
+}
 
 // runner runs tasks until the server closes.
 func (s *server) runner() {
@@ -127,6 +145,8 @@ func (s *server) runner() {
 		if now-flushed > flushAfter {
 			s.comm.up.flush()
 			flushed = now
+		} else {
+			s.flushSoon()
 		}
 	}
 }
@@ -149,6 +169,7 @@ func (s *server) next(wait bool) *running {
 	if s.head == len(s.queue) {
 		s.queue, s.head = s.queue[:0], 0
 	}
+	s.taken++
 	s.begun++
 	s.active++
 	s.wake()
@@ -224,6 +245,9 @@ func (s *server) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
+	if s.stall != nil {
+		s.stall.Stop()
+	}
 	s.work.Broadcast()
 	for s.runners > 0 {
 		s.work.Wait()

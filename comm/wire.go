@@ -21,6 +21,7 @@ import (
 //	hub  -> rank  run      a task, under the id of this run; the hub fills in the attempt
 //	rank -> hub   result   of a run, with the run's id; the hub passes it on with the task's id and the time it was queued
 //	rank -> hub   offer    a result too long to send (large.go); the hub passes it on as it does results
+//	rank -> hub   return   of a run that has not begun: it waited for too long
 //	rank -> hub   cancel   of a task; the hub drops it or passes it on with the run's id
 //	rank -> hub   yield    a run waits for other tasks and holds no slot
 //	rank -> hub   resume   it holds one again
@@ -60,6 +61,7 @@ const (
 	kindSlots   frame.Kind = 17 // empty
 	kindAsk     frame.Kind = 18 // u8: askRank or askJob
 	kindAnswer  frame.Kind = 19 // text
+	kindReturn  frame.Kind = 20 // empty
 	kindOffer   frame.Kind = 24 // blobRef
 	kindFetch   frame.Kind = 25 // digest, u64 id of the blob, u64 from where, u32 how much; little-endian
 	kindPiece   frame.Kind = 26 // bytes
@@ -73,7 +75,8 @@ var kindNames = map[frame.Kind]string{
 	kindHello: "hello", kindWelcome: "welcome", kindRefuse: "refuse", kindDiffer: "differ", kindSubmit: "submit",
 	kindRun: "run", kindResult: "result", kindCancel: "cancel", kindYield: "yield", kindResume: "resume",
 	kindMessage: "message", kindAck: "ack", kindLost: "lost", kindAbort: "abort", kindBye: "bye", kindMembers: "members",
-	kindSlots: "slots", kindAsk: "ask", kindAnswer: "answer", kindOffer: "offer", kindFetch: "fetch", kindPiece: "piece", kindMissing: "missing",
+	kindSlots: "slots", kindReturn: "return", kindAsk: "ask", kindAnswer: "answer",
+	kindOffer: "offer", kindFetch: "fetch", kindPiece: "piece", kindMissing: "missing",
 	kindRelease: "release", kindForget: "forget",
 }
 
@@ -99,7 +102,7 @@ var (
 		kindHello: 1 << 20, kindDiffer: 4 << 20,
 		kindSubmit: chunkLen, kindResult: chunkLen, kindMessage: chunkLen, kindAbort: 64 << 10,
 		kindCancel: frame.NoPayload, kindYield: frame.NoPayload, kindResume: frame.NoPayload,
-		kindAck: frame.NoPayload, kindBye: frame.NoPayload, kindSlots: frame.NoPayload,
+		kindAck: frame.NoPayload, kindBye: frame.NoPayload, kindSlots: frame.NoPayload, kindReturn: frame.NoPayload,
 		kindAsk: 1, kindAnswer: maxAnswer,
 		kindOffer: blobRefLen, kindFetch: fetchLen, kindPiece: pieceLen, kindMissing: frame.NoPayload,
 		kindRelease: digestLen, kindForget: digestLen,

@@ -326,3 +326,30 @@ func TestMessagesOfALostRank(t *testing.T) {
 		}
 	})
 }
+
+var (
+	release = make(chan struct{}, 2)
+	waits   = comm.Register("waits", func(context.Context, int) (int, error) { <-release; return 0, nil })
+)
+
+// TestNothingWaitsBehindALongTask has a rank that was given short tasks ahead of need run one that ends only after them.
+func TestNothingWaitsBehindALongTask(t *testing.T) {
+	job := commtest.Start(t, 2, comm.Slots(1))
+	ctx := job.Context()
+	for range 5 { // it is known now to be short, and many are sent at once
+		var fs []*comm.Future[time.Duration]
+		for i := range 100 {
+			fs = append(fs, naps.Submit(ctx, 0))
+			if i == 20 {
+				waits.Submit(ctx, 0)
+			}
+		}
+		if _, err := comm.Gather(ctx, fs...); err != nil {
+			t.Fatal(err)
+		}
+		release <- struct{}{}
+	}
+	if err := job.Comm(0).Wait(ctx); err != nil {
+		t.Error(err)
+	}
+}
