@@ -3,6 +3,8 @@ package comm
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"math"
 	"math/big"
 	"reflect"
@@ -181,7 +183,7 @@ func TestItems(t *testing.T) {
 	}
 }
 
-// FuzzDecode decodes anything as everything: it must neither panic nor blow up, and what it accepts must survive another trip.
+// FuzzDecode decodes anything as everything, and as an error: it must neither panic nor blow up, and what it accepts must survive another trip.
 func FuzzDecode(f *testing.F) {
 	var all []*codec
 	for _, t := range []reflect.Type{
@@ -192,9 +194,12 @@ func FuzzDecode(f *testing.F) {
 		v := reflect.New(t)
 		f.Add(must(all[len(all)-1].append(nil, v.UnsafePointer())))
 	}
+	f.Add(encodeError(fmt.Errorf("all: %w", errors.Join(&parseError{File: "a", Line: 1}, code(2), blank{}, &LostError{Rank: 1})), nil))
 	f.Add([]byte("\x9b\x7f\xff\xff\xff\xff\xff\xff\xff"))
 	f.Add(bytes.Repeat([]byte("\x81"), 100))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		_, err := decodeError(b)
+		_ = errors.Is(err, io.EOF)
 		for _, c := range all {
 			v := reflect.New(c.typ)
 			if c.decode(b, v.UnsafePointer()) != nil {

@@ -15,13 +15,17 @@
 //	}
 //
 // Init is for programs in which every rank does its own part (SPMD): there each rank may submit, and package coll has
-// messages and collectives. Closures do not travel: what a function needs goes into its argument.
+// messages and collectives.
+//
+// Ranks are processes, and share no memory. Closures do not travel, and a package-level variable that run sets on rank 0
+// is still unset on all others: what a function needs goes into its argument, or, if many calls need it, to Share; what
+// each rank can make by itself, it makes with Once.
 //
 // # Errors
 //
 // A function that returns an error or panics gives a *TaskError, with the stack of the panic; its rank lives on. Errors
 // given to RegisterError, and the common ones of the standard library, are found by errors.Is in the error of a task that
-// ran elsewhere.
+// ran elsewhere, and those of types given to RegisterErrorType by errors.As, wrapped and joined as they may be.
 //
 // A rank of Main above 0 may die: what it ran is run again on another, from its beginning, so a function must bear to be
 // run twice; its result still comes once. A task fails with a *LostError if it has lost three ranks, or if nobody is left

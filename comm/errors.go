@@ -1,13 +1,8 @@
 package comm
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"sync"
 )
 
 // TaskError says that a function ran and failed: it returned an error or panicked.
@@ -19,7 +14,7 @@ type TaskError struct {
 	Attempt int    // 0 for the first
 	Panic   bool   // it panicked
 	Stack   []byte // of the panic, as runtime/debug.Stack prints it, be it that of a task the function waited for
-	Err     error  // what it returned: the text, and the identity of errors given to RegisterError
+	Err     error  // what it returned: the text, and what it is of what RegisterError and RegisterErrorType know
 }
 
 // Error leaves the stack out: Main prints it after the error.
@@ -101,110 +96,3 @@ func failure(err error) (s status) {
 
 // ErrClosed is the error of calls on a Comm that is closed.
 var ErrClosed = errors.New("comm: closed")
-
-// sentinels are the errors that keep their identity from rank to rank, by text.
-var sentinels struct {
-	mu     sync.RWMutex
-	byText map[string]error
-}
-
-func init() {
-	RegisterError(context.Canceled, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF, fs.ErrNotExist, fs.ErrExist,
-		fs.ErrPermission, fs.ErrInvalid, os.ErrDeadlineExceeded, errors.ErrUnsupported, ErrClosed, ErrDecodeBudget)
-}
-
-// RegisterError lets errors keep their identity from rank to rank: errors.Is finds them in the error of a task that ran
-// elsewhere. Call it in an init function, in all ranks alike. The common errors of context, io, io/fs and os are
-// registered already. It panics where another error of the same text is registered.
-func RegisterError(errs ...error) {
-	sentinels.mu.Lock()
-	defer sentinels.mu.Unlock()
-	if sentinels.byText == nil {
-		sentinels.byText = make(map[string]error)
-	}
-	for _, err := range errs {
-		if old := sentinels.byText[err.Error()]; old != nil && old != err {
-			panic(fmt.Sprintf("comm: RegisterError: two errors read %q", err.Error()))
-		}
-		sentinels.byText[err.Error()] = err
-	}
-}
-
-// wireError is how an error travels.
-type wireError struct {
-	Text  string
-	Is    []string `cbor:",omitempty"` // texts of the registered errors it is
-	Stack []byte   `cbor:",omitempty"`
-}
-
-// maxErrorText bounds what of an error's text and of a stack travels.
-const maxErrorText = 64 << 10
-
-func encodeError(err error, stack []byte) []byte {
-	if stack == nil {
-		stack = stackOf(err)
-	}
-	w := wireError{Text: textOf(err), Stack: stack[:min(len(stack), maxErrorText)]}
-	w.Text = w.Text[:min(len(w.Text), maxErrorText)]
-	sentinels.mu.RLock()
-	for text, s := range sentinels.byText {
-		if isError(err, s) {
-			w.Is = append(w.Is, text)
-		}
-	}
-	sentinels.mu.RUnlock()
-	b, err := cborEnc.Marshal(w)
-	if err != nil {
-		panic(err) // strings and bytes always encode
-	}
-	return b
-}
-
-// textOf, isError and stackOf call methods of the user's error, which may panic.
-func textOf(err error) (text string) {
-	defer func() {
-		if p := recover(); p != nil {
-			text = fmt.Sprintf("an error of type %T whose Error method panics: %v", err, p)
-		}
-	}()
-	return err.Error()
-}
-
-func isError(err, target error) (is bool) {
-	defer func() { _ = recover() }()
-	return errors.Is(err, target)
-}
-
-// stackOf is the stack of a panic in a task that err is about, nil if there is none.
-func stackOf(err error) (stack []byte) {
-	defer func() { _ = recover() }()
-	if e, ok := errors.AsType[*TaskError](err); ok {
-		stack = e.Stack
-	}
-	return stack
-}
-
-// remoteError is an error that came from another rank.
-type remoteError struct {
-	text string
-	is   []error
-}
-
-func (e *remoteError) Error() string   { return e.text }
-func (e *remoteError) Unwrap() []error { return e.is }
-
-func decodeError(b []byte) (stack []byte, err error) {
-	var w wireError
-	if err := cborDec.Unmarshal(b, &w); err != nil {
-		return nil, fmt.Errorf("an error that cannot be decoded: %w", err)
-	}
-	e := &remoteError{text: w.Text}
-	sentinels.mu.RLock()
-	for _, text := range w.Is {
-		if s := sentinels.byText[text]; s != nil {
-			e.is = append(e.is, s)
-		}
-	}
-	sentinels.mu.RUnlock()
-	return w.Stack, e
-}

@@ -16,6 +16,13 @@ import (
 
 type point struct{ X, Y int }
 
+// missing is an error that travels as a value.
+type missing struct{ Names []string }
+
+func (e *missing) Error() string { return fmt.Sprint("missing: ", e.Names) }
+
+func init() { comm.RegisterErrorType[*missing]() }
+
 var (
 	double = comm.Register("double", func(_ context.Context, n int) (int, error) { return 2 * n, nil })
 	fib    *comm.Func[int, int]
@@ -26,6 +33,9 @@ var (
 	fails  = comm.Register("fails", func(_ context.Context, text string) (int, error) { return 0, errors.New(text) })
 	absent = comm.Register("absent", func(_ context.Context, name string) (string, error) {
 		return "", fmt.Errorf("look for %s: %w", name, fs.ErrNotExist)
+	})
+	misses = comm.Register("misses", func(_ context.Context, names []string) (int, error) {
+		return 0, fmt.Errorf("look: %w", errors.Join(fs.ErrNotExist, &missing{names}))
 	})
 	panics = comm.Register("panics", func(_ context.Context, text string) (int, error) { panic(text) })
 	exits  = comm.Register("exits", func(context.Context, int) (int, error) { runtime.Goexit(); return 0, nil })

@@ -123,6 +123,10 @@ func TestErrors(t *testing.T) {
 		if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "look for x: file does not exist") {
 			return fmt.Errorf("absent: %v", err)
 		}
+		_, err = misses.Call(ctx, []string{"a", "b"}, comm.OnRanks(1))
+		if m, ok := errors.AsType[*missing](err); !ok || !slices.Equal(m.Names, []string{"a", "b"}) || !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("misses: %v, %v", err, m)
+		}
 		_, err = panics.Call(ctx, "no way")
 		var failed *comm.TaskError
 		if !errors.As(err, &failed) || !failed.Panic || failed.Func != "panics" || !bytes.Contains(failed.Stack, []byte("functions_test.go")) {

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"io/fs"
 	"reflect"
 	"strings"
 	"testing"
@@ -129,27 +127,6 @@ func TestParseProof(t *testing.T) {
 		}
 	}
 }
-
-func TestErrorTrip(t *testing.T) {
-	stack, err := decodeError(encodeError(&fs.PathError{Op: "open", Path: "x", Err: fs.ErrNotExist}, []byte("stack")))
-	if !errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) || err.Error() != "open x: file does not exist" || string(stack) != "stack" {
-		t.Errorf("got %v, %q", err, stack)
-	}
-	outer := fmt.Errorf("outer: %w", &TaskError{Stack: []byte("inner"), Err: fs.ErrExist})
-	if stack, _ := decodeError(encodeError(outer, nil)); string(stack) != "inner" {
-		t.Errorf("the stack of an inner task: %q", stack)
-	}
-	if _, err := decodeError([]byte{0xff}); err == nil || !strings.Contains(err.Error(), "cannot be decoded") {
-		t.Errorf("of nonsense: %v", err)
-	}
-	if _, err := decodeError(encodeError(rude{}, nil)); !strings.Contains(err.Error(), "comm.rude whose Error method panics: no") {
-		t.Errorf("of a rude error: %v", err)
-	}
-}
-
-type rude struct{}
-
-func (rude) Error() string { panic("no") }
 
 func TestAssembler(t *testing.T) {
 	var a assembler
