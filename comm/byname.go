@@ -26,7 +26,7 @@ func Submit[R any](ctx context.Context, name string, args ...any) *Future[R] {
 	args, opts := cutOptions(args)
 	arg, err := argument(fn.arg.typ, args)
 	if err != nil {
-		return newFailed[R](fmt.Errorf("comm: submit %s: %w", name, err))
+		return newFailed[R](errorf("submit %s: %w", name, err))
 	}
 	return submitTo[R](ctx, c, fn, arg, fn.options.forOne(opts), anyRank)
 }

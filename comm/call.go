@@ -130,7 +130,7 @@ func (c *Comm) submit(ctx context.Context, k *call, p *plan, payload []byte, dst
 		if k.large {
 			c.blobs.done(k)
 		}
-		k.fail(fmt.Errorf("comm: submit %s: %w", k.fn.name, err))
+		k.fail(errorf("submit %s: %w", k.fn.name, err))
 		return
 	}
 	c.up.send(frame.Header{Kind: kindSubmit, Src: uint32(c.rank), Dst: dst, ID: k.id}, payload)
@@ -303,7 +303,7 @@ func (k *call) outcome() error {
 	case statusLost:
 		lost := new(LostError)
 		if err := cborDec.Unmarshal(k.body, lost); err != nil {
-			return fmt.Errorf("comm: %s: a loss that cannot be decoded: %w", k.fn.name, err)
+			return errorf("%s: a loss that cannot be decoded: %w", k.fn.name, err)
 		}
 		return lost
 	}
@@ -326,7 +326,7 @@ func (k *call) decode(body []byte, last bool, p unsafe.Pointer) error {
 		decode = k.fn.res.adopt
 	}
 	if err := decode(body, p); err != nil {
-		return fmt.Errorf("comm: result of %s from rank %d: %w", k.fn.name, k.rank, err)
+		return errorf("result of %s from rank %d: %w", k.fn.name, k.rank, err)
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func codecOf(t reflect.Type) (*codec, error) {
 	}
 	c, err := newCodec(t)
 	if err != nil {
-		return nil, fmt.Errorf("comm: type %v: %w", t, err)
+		return nil, errorf("type %v: %w", t, err)
 	}
 	codecs.Store(t, c)
 	return c, nil

@@ -47,7 +47,7 @@ func (c *Comm) dial(ctx context.Context, agent *place.Link) (*link, error) {
 		if !final && ctx.Err() != nil {
 			err = fmt.Errorf("rank 0 (%s) says no welcome; have all ranks called Init? %w", c.nodeName(0), context.Cause(ctx))
 		}
-		return nil, fmt.Errorf("comm: rank %d cannot join: %w", p.Rank, err)
+		return nil, errorf("rank %d cannot join: %w", p.Rank, err)
 	}
 }
 

@@ -380,7 +380,7 @@ func (d *door) wait(ctx context.Context) error {
 		refuse(l.conn, err)
 		l.conn.Close()
 	}
-	return fmt.Errorf("comm: %w", err)
+	return errorf("%w", err)
 }
 
 // absent names the ranks that are not in.

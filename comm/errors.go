@@ -3,6 +3,7 @@ package comm
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // TaskError says that a function ran and failed: it returned an error or panicked.
@@ -23,7 +24,7 @@ func (e *TaskError) Error() string {
 	if e.Panic {
 		panics = "panic: "
 	}
-	return fmt.Sprintf("comm: %s on rank %d (%s): %s%v", e.Func, e.Rank, e.Node, panics, e.Err)
+	return prefix(fmt.Sprintf("%s on rank %d (%s): %s%v", e.Func, e.Rank, e.Node, panics, e.Err))
 }
 
 // Unwrap returns Err.
@@ -96,3 +97,16 @@ func failure(err error) (s status) {
 
 // ErrClosed is the error of calls on a Comm that is closed.
 var ErrClosed = errors.New("comm: closed")
+
+// errorf is fmt.Errorf for errors that users see.
+func errorf(format string, args ...any) error { return &prefixed{fmt.Errorf(format, args...)} }
+
+type prefixed struct{ error }
+
+func (e *prefixed) Error() string { return prefix(e.error.Error()) }
+func (e *prefixed) Unwrap() error { return e.error }
+
+// prefix puts the name of the package before an error's text, and takes it off the errors that the text quotes.
+func prefix(text string) string {
+	return "comm: " + strings.ReplaceAll(strings.TrimPrefix(text, "comm: "), ": comm: ", ": ")
+}

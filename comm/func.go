@@ -3,7 +3,6 @@ package comm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"unsafe"
 )
 
@@ -38,13 +37,13 @@ func submitTo[R any](ctx context.Context, c *Comm, fn *function, arg unsafe.Poin
 	k.comm, k.fn = c, fn
 	p, err := options.in(c)
 	if err != nil {
-		k.fail(fmt.Errorf("comm: submit %s: %w", fn.name, err))
+		k.fail(errorf("submit %s: %w", fn.name, err))
 		return k
 	}
 	k.flags = nested(ctx)
 	payload, err := c.appendArgument(&k.call, append(k.small[:taskHeadLen], p.task...), arg)
 	if err != nil {
-		k.fail(fmt.Errorf("comm: submit %s: encode the argument: %w", fn.name, err))
+		k.fail(errorf("submit %s: encode the argument: %w", fn.name, err))
 		return k
 	}
 	c.submit(ctx, &k.call, p, payload, dst)
@@ -58,7 +57,7 @@ func (f *Func[A, R]) OnAll(ctx context.Context, a A) ([]R, error) {
 		return nil, err
 	}
 	if p, err := f.options.in(c); err == nil && p.placed {
-		return nil, fmt.Errorf("comm: OnAll of %s: %w", f.fn.name, errPlaced)
+		return nil, errorf("OnAll of %s: %w", f.fn.name, errPlaced)
 	}
 	futures := make([]*Future[R], c.Size())
 	for rank := range futures {

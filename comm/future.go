@@ -2,7 +2,6 @@ package comm
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"unsafe"
 )
@@ -103,7 +102,7 @@ func (f *Future[R]) Done() <-chan struct{} {
 // function ends. Canceling a task that has ended does nothing.
 func (f *Future[R]) Cancel() {
 	if f.comm != nil && !f.ended() {
-		f.abandon(fmt.Errorf("comm: %s: %w", f.fn.name, context.Canceled))
+		f.abandon(errorf("%s: %w", f.fn.name, context.Canceled))
 	}
 }
 

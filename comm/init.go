@@ -72,7 +72,7 @@ func initRank(ctx context.Context, role place.Role, where string, s settings) (*
 		return c, err
 	}
 	if err != nil {
-		return nil, fmt.Errorf("comm: %w", err)
+		return nil, errorf("%w", err)
 	}
 	explainBy(func() string {
 		return fmt.Sprintf("rank %d waits in Init for rank 0 to let it in, which waits for all ranks to call Init or Main", link.Place.Rank)

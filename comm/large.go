@@ -3,7 +3,6 @@ package comm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -147,7 +146,7 @@ func (s *blobs) collect(k *call, ref blobRef) {
 		case ctx.Err() != nil || errors.As(err, &lost): // the hub has the task still, and decides
 			return
 		case err != nil:
-			k.abandon(fmt.Errorf("comm: result of %s: %w", k.fn.name, err))
+			k.abandon(errorf("result of %s: %w", k.fn.name, err))
 			return
 		}
 		s.mu.Lock()

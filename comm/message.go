@@ -62,11 +62,11 @@ func (c *Comm) SendMessage(ctx context.Context, dst int, tag uint64, b []byte) e
 	case len(b) > maxLen:
 		return fmt.Errorf("comm: send to rank %d: the message has %d bytes, at most %d", dst, len(b), maxLen)
 	case ctx.Err() != nil:
-		return fmt.Errorf("comm: send to rank %d: %w", dst, context.Cause(ctx))
+		return errorf("send to rank %d: %w", dst, context.Cause(ctx))
 	}
 	if dst == c.rank {
 		if err := c.mail.error(); err != nil {
-			return fmt.Errorf("comm: send to rank %d: %w", dst, err)
+			return errorf("send to rank %d: %w", dst, err)
 		}
 		c.mail.put(dst, tag, bytes.Clone(b))
 		return nil
@@ -87,7 +87,7 @@ func (c *Comm) SendMessage(ctx context.Context, dst int, tag uint64, b []byte) e
 			ctx = context.WithoutCancel(ctx)
 		}
 		if err := m.reserve(ctx, dst, messageCost+len(part)); err != nil {
-			return fmt.Errorf("comm: send to rank %d: %w", dst, err)
+			return errorf("send to rank %d: %w", dst, err)
 		}
 		if len(part) > lentLen {
 			part = bytes.Clone(part)
@@ -208,7 +208,7 @@ func (c *Comm) RecvMessage(ctx context.Context, src int, tag uint64) ([]byte, er
 	}
 	message, err := c.mail.take(ctx, src, tag)
 	if err != nil {
-		return nil, fmt.Errorf("comm: receive from rank %d: %w", src, err)
+		return nil, errorf("receive from rank %d: %w", src, err)
 	}
 	return message, nil
 }

@@ -102,6 +102,26 @@ func TestErrorTypes(t *testing.T) {
 	}
 }
 
+func TestErrorPrefix(t *testing.T) {
+	released := errorf("get a shared int: %w", ErrReleased)
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{released, "comm: get a shared int: the shared value was released"},
+		{errorf("%w", ErrClosed), "comm: closed"},
+		{&TaskError{Func: "look", Node: "a", Err: released}, "comm: look on rank 0 (a): get a shared int: the shared value was released"},
+		{&TaskError{Func: "look", Node: "a", Panic: true, Err: ErrClosed}, "comm: look on rank 0 (a): panic: closed"},
+	} {
+		if c.err.Error() != c.want {
+			t.Errorf("%q, want %q", c.err, c.want)
+		}
+	}
+	if !errors.Is(released, ErrReleased) {
+		t.Error("an error lost what it wraps")
+	}
+}
+
 func TestRegisterErrorTypeRefuses(t *testing.T) {
 	refuses := func(register func(), want string) {
 		t.Helper()

@@ -2,7 +2,6 @@ package comm
 
 import (
 	"context"
-	"fmt"
 )
 
 // A scope is a context, or a group in a context, and the calls submitted in it: watching the context once for all its
@@ -125,7 +124,7 @@ func (c *Comm) end(scopes []*scope, cause error) {
 	}
 	c.mu.Unlock()
 	for _, k := range calls {
-		k.fail(fmt.Errorf("comm: %s: %w", k.fn.name, cause))
+		k.fail(errorf("%s: %w", k.fn.name, cause))
 	}
 	for _, k := range mine {
 		k.forget()

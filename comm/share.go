@@ -20,11 +20,11 @@ func Share[T any](ctx context.Context, v T) (Ref[T], error) {
 	}
 	b, err := Encode(v)
 	if err != nil {
-		return Ref[T]{}, fmt.Errorf("comm: share a %v: %w", reflect.TypeFor[T](), err)
+		return Ref[T]{}, errorf("share a %v: %w", reflect.TypeFor[T](), err)
 	}
 	x, err := c.blobs.share(b)
 	if err != nil {
-		return Ref[T]{}, fmt.Errorf("comm: share a %v: %w", reflect.TypeFor[T](), err)
+		return Ref[T]{}, errorf("share a %v: %w", reflect.TypeFor[T](), err)
 	}
 	return Ref[T]{x.ref}, nil
 }
@@ -61,7 +61,7 @@ func (r Ref[T]) Get(ctx context.Context) (T, error) {
 		return v, codec.adopt(b, unsafe.Pointer(v))
 	})
 	if err != nil {
-		return zero, fmt.Errorf("comm: get a shared %v: %w", typ, err)
+		return zero, errorf("get a shared %v: %w", typ, err)
 	}
 	return *v.(*T), nil
 }

@@ -2,7 +2,6 @@ package comm
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"math"
 	"sync"
@@ -89,7 +88,7 @@ func newStream[A, R any](ctx context.Context, f *Func[A, R], opts []Option, orde
 		return s
 	}
 	if s.plan, s.err = f.options.with(opts).in(s.comm); s.err != nil {
-		s.err = fmt.Errorf("comm: submit %s: %w", f.fn.name, s.err)
+		s.err = errorf("submit %s: %w", f.fn.name, s.err)
 		return s
 	}
 	if !ordered || s.plan.chunk != 0 {
@@ -333,7 +332,7 @@ func (s *stream[A, R]) send(u *unit[A]) {
 // submit sends a unit off, or lets it fail with err.
 func (s *stream[A, R]) submit(u *unit[A], payload []byte, err error) {
 	if err != nil {
-		u.fail(fmt.Errorf("comm: submit %s: encode the argument: %w", s.f.fn.name, err))
+		u.fail(errorf("submit %s: encode the argument: %w", s.f.fn.name, err))
 		return
 	}
 	if u.chunk() {
@@ -374,7 +373,7 @@ func (s *stream[A, R]) fit() {
 func (u *unit[A]) check() {
 	if u.chunk() && u.status() == statusOK {
 		if err := checkChunkResult(u.body, u.count()); err != nil {
-			err = fmt.Errorf("comm: result of %s from rank %d: %w", u.fn.name, u.rank, err)
+			err = errorf("result of %s from rank %d: %w", u.fn.name, u.rank, err)
 			putResultHead(u.head[:], resultHead{status: statusFailed})
 			u.err = &err
 		}

@@ -108,7 +108,7 @@ func clientTLS(conn net.Conn, id *place.Identity, job string) (*tls.Conn, error)
 			err = errors.New("its certificate is not the hub's")
 		}
 		if err != nil {
-			return fmt.Errorf("comm: the peer is not this job's hub: %w", err)
+			return errorf("the peer is not this job's hub: %w", err)
 		}
 		return nil
 	}
