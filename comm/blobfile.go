@@ -39,10 +39,7 @@ func (s *blobs) shared(ctx context.Context, ref blobRef) ([]byte, error) {
 		return s.fetch(ctx, ref)
 	}
 	lock, err := lockFile(ctx, path+".lock")
-	switch {
-	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
-	case err != nil:
+	if err != nil { // that ctx has ended the fetch says, too
 		return s.fetch(ctx, ref)
 	}
 	defer lock.Close()
