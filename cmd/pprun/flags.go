@@ -151,6 +151,8 @@ func normalise(f *pflag.FlagSet, args []string) []string {
 			if attached {
 				a += "=" + value
 			}
+		} else if _, ok := elsewhere[word[1:]]; ok { // with one dash, too: flagError says what to use
+			a = "-" + a
 		}
 		out = append(out, a)
 		if takesNext(f, a) && i+1 < len(args) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/pprun/pprun/comm/place"
@@ -84,8 +85,10 @@ var elsewhere = map[string]string{
 	"map-by": "use --map", "bind-to": "pprun binds nothing", "tag-output": "use -l", "prepend-rank": "use -l",
 	"ntasks": "use -n", "nodelist": "use --host", "chdir": "use --wdir", "wd": "use --wdir", "npernode": "use --ppn",
 	"kill-on-bad-exit": "it is what happens anyway", "no-kill": "use --on-fail continue", "enable-recovery": "use --on-fail continue",
+	"mca":          "pprun has no parameters of Open MPI's; see pprun --help",
 	"max-restarts": "use --respawn", "restarts": "use --respawn",
-	"hosts-file": "use --hosts", "env-file": "use -x", "genv": "use -x", "preload-binary": "programs are copied anyway",
+	"hosts-file": "use --hosts", "env-file": "use -x", "genv": "use -x", "genvnone": "use --env-none",
+	"rr": "use --map cyclic", "outfile-pattern": "use -o", "launcher-exec": "use --ssh", "preload-binary": "programs are copied anyway",
 }
 
 // flagError turns pflag's error into: flag, value, what is allowed.
@@ -112,9 +115,12 @@ func flagError(f *pflag.FlagSet, err error) error {
 	return err
 }
 
+// shortest are flags that people know by their letter, as --help does.
+var shortest = []string{"np", "env", "label-rank"}
+
 // spelt is how people write a flag.
 func spelt(f *pflag.Flag) string {
-	if f.Name == "np" || f.Name == "env" {
+	if slices.Contains(shortest, f.Name) {
 		return "-" + f.Shorthand
 	}
 	return "--" + f.Name
