@@ -68,7 +68,7 @@ func (a *authentication) explain(err error) error {
 	if a.failed != nil {
 		return a.failed
 	}
-	tried, fix := "no key to offer", fmt.Sprintf("is the public key in ~/.ssh/authorized_keys of %[1]s there, and may %[1]s log in?", a.set.user)
+	var tried, fix string
 	switch {
 	case !slices.Contains(a.allowed, "publickey"):
 		tried, fix = "the host wants "+strings.Join(a.allowed, " or "), "only keys can be used here; see AuthenticationMethods of sshd there"
@@ -77,8 +77,10 @@ func (a *authentication) explain(err error) error {
 		fix = "name the right one with IdentityFile, and set IdentitiesOnly yes, in ~/.ssh/config"
 	case len(a.offered) > 0:
 		tried = "refused " + strings.Join(a.offered, ", ")
-	case len(a.ring.tried) > 0:
-		tried += " (not usable: " + strings.Join(a.ring.tried, ", ") + ")"
+		fix = fmt.Sprintf("is the public key in ~/.ssh/authorized_keys of %[1]s there, and may %[1]s log in?", a.set.user)
+	default:
+		tried = "no key to offer, no usable one in " + strings.Join(append([]string{"an ssh-agent"}, a.ring.tried...), ", ")
+		fix = "load a key with ssh-add, name one with IdentityFile, or make one with ssh-keygen and take it there with ssh-copy-id"
 	}
 	return &deniedError{fmt.Errorf("permission denied for user %s: %s", a.set.user, tried), fix}
 }

@@ -22,7 +22,7 @@ func (r *keyring) files(ctx context.Context) []*key {
 			keys = append(keys, k)
 			continue
 		}
-		r.tried = append(r.tried, "key "+path)
+		r.tried = append(r.tried, path)
 		if !os.IsNotExist(err) {
 			r.cfg.warn(fmt.Sprintf("key %s is not used: %v", path, err))
 		}

@@ -80,7 +80,7 @@ func openKeyring(ctx context.Context, s *settings, cfg Config, phase *phaser) *k
 		switch {
 		case slices.ContainsFunc(r.keys, func(k *key) bool { return sameKey(plainKey(k.public), plainKey(f.public)) }):
 		case f.sign == nil:
-			r.tried = append(r.tried, f.name)
+			r.tried = append(r.tried, strings.TrimPrefix(f.name, "key "))
 		default:
 			r.keys = append(r.keys, f)
 		}

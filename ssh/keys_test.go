@@ -90,7 +90,7 @@ func TestAgent(t *testing.T) {
 	if c, err := Dial(t.Context(), "node3", Config{ConfigFile: none}); err == nil {
 		c.Close()
 		t.Error("the agent was asked in spite of IdentityAgent none")
-	} else if want := "no key to offer (not usable: key " + h.path("id"); !strings.Contains(err.Error(), want) {
+	} else if want := "no key to offer, no usable one in an ssh-agent, " + h.path("id") + ": load a key with ssh-add"; !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
