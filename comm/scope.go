@@ -123,8 +123,13 @@ func (c *Comm) end(scopes []*scope, cause error) {
 		}
 	}
 	c.mu.Unlock()
+	var fn *function // most calls are of one: they share an error
+	var err error
 	for _, k := range calls {
-		k.fail(errorf("%s: %w", k.fn.name, cause))
+		if k.fn != fn {
+			fn, err = k.fn, errorf("%s: %w", k.fn.name, cause)
+		}
+		k.fail(err)
 	}
 	for _, k := range mine {
 		k.forget()
