@@ -31,11 +31,11 @@ func TestExplain(t *testing.T) {
 			time.Sleep(30 * time.Minute)
 			text := c.Explain()
 			for _, want := range []string{
-				"the hub has 13 tasks: 6 with ranks, 7 waiting\n",
+				"the hub has 13 tasks: 3 with ranks, 10 waiting\n",
 				"  3 of double: the first for 30m0s; they are for rank 1, 2, with 2 slots, none free\n",
 				"  1 of delegates: the first for 30m0s; they are for rank 2, with 1 slot, none free\n",
-				"  3 of naps: the first for 30m0s; they are for any rank, with 3 slots, none free\n",
-				"rank 2 (node2) runs 1 task on 1 slot, 1 behind them\n  naps of rank 0 for 30m0s\n",
+				"  6 of naps: the first for 30m0s; they are for any rank, with 3 slots, none free\n",
+				"rank 2 (node2) runs 1 task on 1 slot\n  naps of rank 0 for 30m0s\n",
 				"rank 0 (node0) waits for 13 tasks that it submitted: 9 of naps, 3 of double, 1 of delegates\n",
 			} {
 				if !strings.Contains(text, want) {
