@@ -1,12 +1,12 @@
 package launch
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"sync"
 	"syscall"
 	"time"
@@ -43,23 +43,24 @@ func (l Local) launch() (io.ReadWriteCloser, error) {
 		return nil, err
 	}
 	defer theirs.Close()
-	cmd := exec.Command(exe)
-	cmd.Args = []string{"pprun", "agent", "--fd", "3"}
-	cmd.ExtraFiles = []*os.File{theirs}
-	if l.Stdin != nil {
-		cmd.Stdin = l.Stdin
-	}
-	if l.Stdout != nil {
-		cmd.Stdout = l.Stdout
-	}
-	cmd.Stderr = os.Stderr
-	// A session of its own: signals of the terminal are the launcher's to pass on.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
 		ours.Close()
 		return nil, err
 	}
-	return &localConn{Conn: ours, cmd: cmd}, nil
+	defer null.Close()
+	// Not os/exec, whose first process in a program's life is preceded by another, to find out about pidfds.
+	pid, err := syscall.ForkExec(exe, []string{"pprun", "agent", "--fd", "3"}, &syscall.ProcAttr{
+		Env:   os.Environ(),
+		Files: []uintptr{cmp.Or(l.Stdin, null).Fd(), cmp.Or(l.Stdout, null).Fd(), os.Stderr.Fd(), theirs.Fd()},
+		// A session of its own: signals of the terminal are the launcher's to pass on.
+		Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		ours.Close()
+		return nil, err
+	}
+	return &localConn{Conn: ours, pid: pid}, nil
 }
 
 // socketpair returns the launcher's end, which knows deadlines, and the agent's.
@@ -81,7 +82,7 @@ func socketpair() (net.Conn, *os.File, error) {
 // localConn is the connection to an agent that is our child.
 type localConn struct {
 	net.Conn
-	cmd  *exec.Cmd
+	pid  int
 	once sync.Once
 	err  error // of closing, set by once
 }
@@ -93,8 +94,8 @@ const lastWait = 15 * time.Second
 func (c *localConn) Close() error {
 	c.once.Do(func() {
 		c.err = c.Conn.Close()
-		kill := time.AfterFunc(lastWait, func() { c.cmd.Process.Kill() })
-		c.cmd.Wait()
+		kill := time.AfterFunc(lastWait, func() { syscall.Kill(c.pid, syscall.SIGKILL) })
+		again(func() (int, error) { return syscall.Wait4(c.pid, nil, 0, nil) })
 		kill.Stop()
 	})
 	return c.err
