@@ -52,13 +52,12 @@ func Main(args []string) int {
 	return 0
 }
 
-// untilTerm returns a context that TERM ends. The terminal's signals are the launcher's affair: they are caught, not
-// ignored, because ranks would inherit that.
+// untilTerm returns a context that TERM ends. What else would end this process is caught, not ignored, because ranks would
+// inherit that. Signals that stop a process come from a terminal, which neither agent nor guard has.
 func untilTerm() context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	c := make(chan os.Signal, 8)
-	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGPIPE,
-		syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGUSR1, syscall.SIGUSR2)
+	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGPIPE)
 	go func() {
 		for s := range c {
 			if s == syscall.SIGTERM {
