@@ -36,6 +36,7 @@ func (j *job) plan() bool {
 	}
 	c := j.Config
 	j.begun.Go(func() {
+		<-j.signals.caught // what is built must not stay
 		p, err := prepare(j.ctx, &c, found, remote, all)
 		j.events <- event{what: prepared{p, err}}
 	})

@@ -14,14 +14,22 @@ import (
 
 // signals are those that this process gets while the job runs.
 type signals struct {
-	c    chan os.Signal // what obey takes
-	pipe chan os.Signal // SIGPIPE, which nobody takes
+	c      chan os.Signal // what obey takes
+	pipe   chan os.Signal // SIGPIPE, which nobody takes
+	caught chan struct{}  // closed when they are
 }
 
 // catchSignals begins to catch what pprun passes on or acts upon. Signals that were ignored when it began, as nohup and
-// shells do for jobs in the background, stay ignored.
+// shells do for jobs in the background, stay ignored. It does so in a goroutine of its own: the first agent can start
+// meanwhile, as there is nothing yet that this process would leave behind.
 func catchSignals() *signals {
-	s := &signals{make(chan os.Signal, 64), make(chan os.Signal, 1)}
+	s := &signals{make(chan os.Signal, 64), make(chan os.Signal, 1), make(chan struct{})}
+	go s.catch()
+	return s
+}
+
+func (s *signals) catch() {
+	defer close(s.caught)
 	for _, sig := range []os.Signal{
 		syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2,
 		syscall.SIGTSTP, syscall.SIGCONT,
@@ -32,10 +40,10 @@ func catchSignals() *signals {
 	}
 	// Without a catcher a reader's leaving would end this process before the ranks; EPIPE says so as well.
 	signal.Notify(s.pipe, syscall.SIGPIPE)
-	return s
 }
 
 func (s *signals) stop() {
+	<-s.caught
 	signal.Stop(s.c)
 	signal.Stop(s.pipe)
 }
