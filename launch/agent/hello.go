@@ -31,16 +31,16 @@ func (a *agent) welcome(payload []byte) error {
 		return fmt.Errorf("hello: job %q, node %d", hello.Job, hello.Node)
 	}
 	a.silence.Store(int64(hello.Silence))
-	r := Ready{Version: Version, Release: release(), OS: runtime.GOOS, Arch: runtime.GOARCH,
-		CPUs: runtime.GOMAXPROCS(0), PID: os.Getpid(), BootID: bootID()}
+	r := Ready{Version: Version, OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), PID: os.Getpid()}
 	r.Hostname, _ = os.Hostname()
 	if a.cfg.Remote {
-		r.Reached = reached(os.Getenv("SSH_CONNECTION"))
+		r.Release, r.Reached = release(), reached(os.Getenv("SSH_CONNECTION"))
 		if r.Digest, err = Identity(); err != nil {
 			return fmt.Errorf("hello: %w", err)
 		}
 	}
-	if !hello.Alone { // it takes as long as all else that is done here
+	if !hello.Alone { // else none of this is needed, and it takes as long as all else that is done here
+		r.BootID = bootID()
 		if r.PublicKey, a.key, err = newKey(); err != nil {
 			return fmt.Errorf("hello: %w", err)
 		}

@@ -129,7 +129,7 @@ type Hello struct {
 	Job     string        // id of the job: 16 hex digits
 	Node    int           // index of this node
 	Host    string        // the node's name as the user spelt it
-	Alone   bool          // the job has no other node: Ready needs no key
+	Alone   bool          // the job has no other node: Ready needs no key and no BootID
 	Grace   time.Duration // between TERM and KILL when the agent has to end the ranks by itself
 	Silence time.Duration // without a frame from the launcher for so long the agent ends the ranks; 0: Silence
 }
@@ -137,13 +137,13 @@ type Hello struct {
 // Ready is the agent's answer to Hello.
 type Ready struct {
 	Version   int
-	Release   string // of pprun, for messages
+	Release   string // of pprun, for messages; empty for a local agent
 	Digest    string // Identity of the agent's executable; empty for a local agent
 	OS, Arch  string // as GOOS, GOARCH
 	Hostname  string // what the node calls itself
 	CPUs      int    // usable ones: affinity and cgroup limits count
 	PID       int
-	BootID    string // tells two names of one machine from two machines
+	BootID    string // tells two names of one machine from two machines; empty when alone
 	Reached   string // address by which the launcher reached the node (SSH_CONNECTION), empty when local
 	PublicKey []byte // PKIX Ed25519 key of this node, made for this job; empty when alone
 	Cache     string // directory of the program cache, for messages
