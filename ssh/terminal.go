@@ -33,6 +33,9 @@ func AskTerminal(ctx context.Context, keyFile string) ([]byte, error) {
 	stop := context.AfterFunc(ctx, func() { tty.SetReadDeadline(time.Now()) })
 	defer stop()
 	line, err := term.NewTerminal(tty, "").ReadPassword(fmt.Sprintf("Passphrase of key %s: ", keyFile))
+	if err != nil { // the cursor is still behind the question
+		tty.WriteString("\r\n")
+	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}

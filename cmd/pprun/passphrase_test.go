@@ -87,7 +87,7 @@ func TestPassphrase(t *testing.T) {
 		s := at(t, `exec "$0" "$@"`)
 		s.await(prompt, 1)
 		s.write(ctrlC)
-		s.await(`pprun: node\[1-2\]: authenticate: key \S+/encrypted: `, 1)
+		s.await(`(?m)^pprun: node\[1-2\]: authenticate: key \S+/encrypted: `, 1)
 		s.exit(125)
 		once(s)
 	})
