@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -14,8 +15,9 @@ import (
 func init() {
 	programs["deaf"] = func() {
 		comm.Main(func(ctx context.Context, c *comm.Comm) error {
-			_, err := deaf.Call(ctx, 0, comm.OnRanks(1), comm.Timeout(time.Millisecond), comm.KillAfter(time.Millisecond))
+			_, err := deaf.Call(context.WithoutCancel(ctx), 0, comm.OnRanks(1), comm.Timeout(time.Millisecond), comm.KillAfter(time.Millisecond))
 			fmt.Println(err)
+			<-ctx.Done() // else the end of the job may be that of rank 1
 			return nil
 		})
 	}
@@ -29,6 +31,9 @@ func TestKillAfter(t *testing.T) {
 	zero, one := a.start(0, "deaf"), a.start(1, "deaf")
 	if code := one.exit(t); code != 1 || !strings.Contains(one.err.String(), "task deaf of rank 0 still runs 1ms after its Timeout of 1ms: KillAfter ends this rank") {
 		t.Errorf("rank 1: exit status %d, %s", code, &one.err)
+	}
+	if err := zero.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
 	}
 	if code := zero.exit(t); code != 0 || !strings.Contains(zero.out.String(), "it still ran 1ms after its Timeout of 1ms, and its rank was ended: context deadline exceeded") {
 		t.Errorf("rank 0: exit status %d, %s%s", code, &zero.out, &zero.err)

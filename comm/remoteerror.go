@@ -28,7 +28,7 @@ type errorType struct {
 
 func init() {
 	RegisterError(context.Canceled, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF, fs.ErrNotExist, fs.ErrExist,
-		fs.ErrPermission, fs.ErrInvalid, os.ErrDeadlineExceeded, errors.ErrUnsupported, ErrClosed, ErrDecodeBudget)
+		fs.ErrPermission, fs.ErrInvalid, os.ErrDeadlineExceeded, errors.ErrUnsupported, ErrClosed, ErrReleased, ErrDecodeBudget)
 	RegisterErrorType[*LostError]()
 }
 

@@ -31,7 +31,9 @@ import (
 )
 
 // ErrCollectiveInTask is the error of a collective that is called inside a task.
-var ErrCollectiveInTask = errors.New("coll: a collective inside a task: call it from the code that all ranks run, or use Func.OnAll")
+var ErrCollectiveInTask = errors.New("a collective inside a task: call it from the code that all ranks run, or use Func.OnAll")
+
+func init() { comm.RegisterError(ErrCollectiveInTask) }
 
 // A state counts the collectives of one Comm.
 type state struct {

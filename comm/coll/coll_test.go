@@ -243,7 +243,8 @@ var inTask = comm.Register("in_task", func(ctx context.Context, _ int) (bool, er
 
 func TestCollectiveInTask(t *testing.T) {
 	commtest.Run(t, 2, func(ctx context.Context, c *comm.Comm) {
-		if _, err := inTask.Call(ctx, 0); err == nil || !strings.Contains(err.Error(), coll.ErrCollectiveInTask.Error()) {
+		_, err := inTask.Call(ctx, 0)
+		if !errors.Is(err, coll.ErrCollectiveInTask) || strings.Count(err.Error(), "coll: ") != 1 {
 			t.Errorf("rank %d: %v", c.Rank(), err)
 		}
 	})
