@@ -93,8 +93,8 @@ func newJob(ctx context.Context, c Config) *job {
 	}
 	j.signals = catchSignals()
 	j.out = &output{label: c.Label}
-	j.out.streams[0] = newSink(c.Stdout, j.wrote, func(err error) { j.outputBroke("stdout", err) })
-	j.out.streams[1] = newSink(c.Stderr, j.wrote, func(err error) { j.outputBroke("stderr", err) })
+	j.out.streams[0] = newSink(screen(c.Stdout), j.wrote, func(err error) { j.outputBroke("stdout", err) })
+	j.out.streams[1] = newSink(screen(c.Stderr), j.wrote, func(err error) { j.outputBroke("stderr", err) })
 	j.meter = newMeter(c)
 	return j
 }

@@ -229,6 +229,27 @@ func TestForwardedTerminalEnds(t *testing.T) {
 	s.exit(0)
 }
 
+// A rank commands neither the terminal nor the label in front of its lines. In a pipe its bytes are its own.
+func TestRanksCommandNoTerminal(t *testing.T) {
+	const script = `printf '\r[0] forged\033]52;c;eA==\a\033c \302\233 ü\n'; printf '\033[2J\n' >&2`
+	s := pprun(t, "-q", "-l", "-n", "1", "sh", "-c", script)
+	s.exit(0)
+	s.await(`(?m)^\[0\] \\x1b\[2J\r$`, 1)
+	s.await(`(?m)^\[0\] \\x0d\[0\] forged\\x1b\]52;c;eA==\\x07\\x1bc \S*\\x9b ü\r$`, 1)
+	if shown := s.shown(); strings.ContainsAny(strings.ReplaceAll(shown, "\r\n", "\n"), "\r\x1b\a") {
+		t.Errorf("control characters reach the terminal: %q", shown)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe, "-q", "-l", "-n", "1", "sh", "-c", script)
+	cmd.Env = append(os.Environ(), "PPRUN_TEST_MAIN=1")
+	if out, err := cmd.Output(); err != nil || string(out) != "[0] \r[0] forged\x1b]52;c;eA==\a\x1bc \u009b ü\n" {
+		t.Errorf("in a pipe: %q, %v", out, err)
+	}
+}
+
 // In the background a terminal's input belongs to somebody else.
 func TestBackgroundReadsNoTerminal(t *testing.T) {
 	exe, err := os.Executable()
