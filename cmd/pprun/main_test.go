@@ -33,6 +33,12 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "tasking" {
 		beTasking()
 	}
+	if len(os.Args) > 1 && os.Args[1] == "victim" {
+		beVictim(os.Args[2:])
+	}
+	if len(os.Args) > 1 && os.Args[1] == "attacker" {
+		beAttacker(os.Args[2:])
+	}
 	testscript.Main(m, map[string]func(){"pprun": main, "deserter": desert, "server": serve})
 }
 

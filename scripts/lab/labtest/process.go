@@ -54,15 +54,23 @@ func (l *Lab) proc(host string) (string, func(dir string) bool) {
 			return bytes.Contains(env, mark)
 		}
 	}
-	pid, _ := os.ReadFile(filepath.Join(home, "pid"))
+	return filepath.Join(l.Root(host), "proc"), func(string) bool { return true }
+}
+
+// Root is the path at which this machine sees the file system of a host that is up, its /proc included.
+func (l *Lab) Root(host string) string {
+	if l.mode == Loopback {
+		return "/"
+	}
+	pid, _ := os.ReadFile(filepath.Join(l.dir, "h", host, "pid"))
 	f := strings.Fields(string(pid))
 	if len(f) != 2 {
-		return "/nonexistent", nil
+		return "/nonexistent"
 	}
 	if ns, _ := os.Readlink("/proc/" + f[0] + "/ns/pid"); ns != f[1] {
-		return "/nonexistent", nil
+		return "/nonexistent"
 	}
-	return "/proc/" + f[0] + "/root/proc", func(string) bool { return true }
+	return "/proc/" + f[0] + "/root"
 }
 
 // readProcess reads a directory of /proc; the process may end while we look.
