@@ -198,6 +198,10 @@ func TestDelay(t *testing.T) {
 		if took := time.Since(began); took != 3*time.Hour {
 			t.Errorf("three delays of an hour took %v", took)
 		}
+		synctest.Wait()
+		if n := job.Comm(0).Stats().Dropped; n != 3 {
+			t.Errorf("%d results dropped, want 3 of those that came twice", n)
+		}
 		job.Faults(func(f commtest.Frame) commtest.Action {
 			if f.Kind == "run" {
 				return commtest.Drop
