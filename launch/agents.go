@@ -26,13 +26,16 @@ func (j *job) launch() bool {
 			Warn:       func(text string) { j.events <- event{what: warning(text)} },
 		}
 	}
-	parts := []part{{launcher: local}, {launcher: remote}}
+	parts := []part{{launcher: local}, {launcher: remote}, {launcher: &Server{Keys: j.Keys, AcceptNew: j.AcceptNew}}}
 	hosts := make([]hostfile.Node, len(j.nodes))
 	for i, n := range j.nodes {
 		hosts[i] = n.host
 		k := 1
-		if n.local {
+		switch {
+		case n.local:
 			k = 0
+		case n.server:
+			k = 2
 		}
 		parts[k].nodes = append(parts[k].nodes, i)
 	}
@@ -47,6 +50,7 @@ func (j *job) launch() bool {
 	j.until(func() bool {
 		return !slices.ContainsFunc(j.nodes, func(n *node) bool { return !n.up && n.failed == "" })
 	})
+	j.spare()
 	return j.settle()
 }
 
@@ -72,7 +76,7 @@ func (j *job) greet(n *node, r agent.Ready) {
 	switch {
 	case r.Version != agent.Version:
 		n.failed = fmt.Sprintf("its agent (pprun %s) speaks protocol %d, this pprun %d: use one version", r.Release, r.Version, agent.Version)
-	case n.local: // it was started from this very executable
+	case n.local, n.server: // it was started from this very executable, or is none of ours
 	default:
 		if own, _ := foundAgent(platform{r.OS, r.Arch}); own.agent == nil || r.Digest != own.agent.identity {
 			n.failed = fmt.Sprintf("its agent (%.12s) is another program than this pprun for %s/%s: remove %s there", r.Digest, r.OS, r.Arch, r.Cache)

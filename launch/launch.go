@@ -16,6 +16,11 @@ type Config struct {
 	Nodes   []hostfile.Node // empty: this machine
 	Request                 // how many ranks, and where
 
+	Servers    []hostfile.Node // nodes besides, on which a ppserver runs, each with its port; see hostfile.ParseServers
+	MinServers int             // go on when no more than so many of them answer; 0: all have to
+	Keys       string          // directory of the keys for them; empty: door.DefaultDir
+	Local      int             // ranks on this machine where there are Servers and no Nodes; 0: one for each CPU, or NoLocal
+
 	Env     []string          // additions to the environment: NAME, NAME=value or PREFIX*; see Environment
 	EnvNone bool              // send nothing of the caller's environment but Env
 	Dir     string            // working directory of the ranks; empty: the caller's where it exists, else a private one
@@ -62,6 +67,9 @@ const (
 	OnFailWait                   // the others run to their end; nothing is started again, and the loss of any rank counts
 	OnFailContinue               // the others run to their end; a replaceable rank is started again
 )
+
+// NoLocal is the value of Config.Local for no more than rank 0, without a slot for tasks.
+const NoLocal = -1
 
 // NoRespawn is the value of Config.Respawn for never.
 const NoRespawn = -1
@@ -117,6 +125,9 @@ func (c *Config) fill() {
 		c.Stderr = os.Stderr
 	}
 	if len(c.Nodes) == 0 {
-		c.Nodes = []hostfile.Node{{Host: thisHost()}}
+		c.Nodes = []hostfile.Node{{Host: thisHost(), Slots: c.Local}}
+		if c.Local == NoLocal {
+			c.Nodes[0].Slots, c.RootIdle = 1, true
+		}
 	}
 }

@@ -20,12 +20,13 @@ type Request struct {
 	CPUs            int // slots of each rank; 0: its share of the node's CPUs
 	Order           Order
 	NoOversubscribe bool // refuse more ranks than slots
+	RootIdle        bool // rank 0 has no slot: it runs no tasks
 }
 
 // Capacity is what one node offers.
 type Capacity struct {
 	Host  string
-	Slots int // ranks meant for it; 0: as many as CPUs allow
+	Slots int // ranks meant for it; 0: as many as CPUs allow; below 0: none
 	CPUs  int // usable processors; 0: not known
 }
 
@@ -61,8 +62,8 @@ func (p *Placement) Used() []int {
 // slots is how many ranks a node takes before it is oversubscribed; 0 where that depends on CPUs nobody knows yet.
 func (r Request) slots(c Capacity) int {
 	switch {
-	case c.Slots > 0:
-		return c.Slots
+	case c.Slots != 0:
+		return max(0, c.Slots)
 	case c.CPUs > 0:
 		return max(1, c.CPUs/max(1, r.CPUs))
 	}
@@ -83,7 +84,7 @@ func Map(nodes []Capacity, r Request) (p Placement, warning string, err error) {
 		p.Hosts = append(p.Hosts, c.Host)
 		room[i] = r.slots(c)
 		slots += room[i]
-		if r.PPN > 0 {
+		if r.PPN > 0 && c.Slots >= 0 {
 			room[i] = r.PPN
 		}
 		total += room[i]
@@ -187,6 +188,9 @@ func (p *Placement) deal(nodes []Capacity, r Request) {
 		case cpus > 0:
 			p.Slots[rank] = max(1, (local+1)*cpus/ranks[n]-local*cpus/ranks[n])
 		}
+	}
+	if r.RootIdle {
+		p.Slots[0] = 0
 	}
 }
 

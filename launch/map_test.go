@@ -113,3 +113,15 @@ func TestFold(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A node that has gone gets no rank, and rank 0 no slot where it is to run no tasks.
+func TestMapGone(t *testing.T) {
+	p, warning, err := Map([]Capacity{{"here", 1, 1}, {"gone", -1, 0}, {"there", 0, 2}}, Request{RootIdle: true})
+	if err != nil || warning != "" || !slices.Equal(p.NodeOf, []int{0, 2, 2}) || !slices.Equal(p.Slots, []int{0, 1, 1}) {
+		t.Errorf("%+v, %q, %v", p, warning, err)
+	}
+	p, _, err = Map([]Capacity{{"here", 1, 1}, {"gone", -1, 0}}, Request{PPN: 2})
+	if err != nil || !slices.Equal(p.NodeOf, []int{0, 0}) {
+		t.Errorf("%+v, %v", p, err)
+	}
+}

@@ -20,10 +20,12 @@ import (
 
 // node is one machine of the job and the connection to its agent. Fields without a remark belong to the job's goroutine.
 type node struct {
-	index int
-	host  hostfile.Node
-	local bool
-	ranks []int // that run here
+	index   int
+	host    hostfile.Node
+	local   bool
+	server  bool  // a ppserver brings its agent
+	missing bool  // a server that did not answer, and is not needed
+	ranks   []int // that run here
 
 	up         bool // the agent is there
 	ready      *agent.Ready

@@ -6,6 +6,9 @@ func (j *job) plan() bool {
 	for i, h := range j.Nodes {
 		j.nodes = append(j.nodes, &node{index: i, host: h, local: isLocal(h), running: map[int]bool{}})
 	}
+	for _, h := range j.Servers {
+		j.nodes = append(j.nodes, &node{index: len(j.nodes), host: h, server: true, running: map[int]bool{}})
+	}
 	if j.known = j.Known(j.capacities()); j.known {
 		p, _, err := Map(j.capacities(), j.Request)
 		if err != nil {
@@ -75,6 +78,10 @@ func (j *job) capacities() []Capacity {
 	for i, n := range j.nodes {
 		all[i] = Capacity{Host: n.host.Host, Slots: n.host.Slots}
 		switch {
+		case n.missing:
+			all[i].Slots = -1
+		case len(j.Servers) > 0 && n.host.Slots > 0: // all that the user wants of it
+			all[i].CPUs = n.host.Slots
 		case n.local:
 			all[i].CPUs = cpus()
 		case n.ready != nil:

@@ -19,10 +19,11 @@ const module = "github.com/pprun/pprun"
 // A name without a dot is a package of this module. Arrows point down only. Tests are free.
 var allowed = map[string]string{
 	"cmd/pprun":    "launch launch/agent ssh hostfile comm/place github.com/spf13/pflag golang.org/x/sys golang.org/x/term",
-	"cmd/ppserver": "launch launch/agent hostfile comm/place github.com/spf13/pflag",
+	"cmd/ppserver": "launch launch/agent launch/door hostfile comm/place github.com/spf13/pflag",
 
-	"launch":       "launch/agent ssh hostfile comm/frame comm/place github.com/klauspost/compress golang.org/x/sys golang.org/x/term",
+	"launch":       "launch/agent launch/door ssh hostfile comm/frame comm/place github.com/klauspost/compress golang.org/x/sys golang.org/x/term",
 	"launch/agent": "comm/frame comm/place github.com/fxamacker/cbor/v2 github.com/klauspost/compress golang.org/x/sys",
+	"launch/door":  "comm/frame",
 	"ssh":          "golang.org/x/crypto/ssh github.com/skeema/knownhosts github.com/kevinburke/ssh_config golang.org/x/sys golang.org/x/term",
 	"hostfile":     "",
 
@@ -41,7 +42,7 @@ var allowed = map[string]string{
 // banned are names that only the listed files may use outside tests.
 var banned = map[string][]string{
 	"InsecureIgnoreHostKey": {},
-	"InsecureSkipVerify":    {"comm/tls.go"}, // which must verify by itself: TestOwnVerification
+	"InsecureSkipVerify":    {"comm/tls.go", "launch/door/client.go"}, // which must verify by themselves: TestOwnVerification
 }
 
 // bannedImports are packages that only the listed directories and files may import outside tests.
@@ -119,13 +120,20 @@ func TestBanned(t *testing.T) {
 	}
 }
 
-// TestOwnVerification holds each file that turns crypto/tls's verification off to verifying the chain itself.
+// TestOwnVerification holds each file that turns crypto/tls's verification off to verifying the other end itself: by the
+// chain of its certificate, or by a key that is known.
 func TestOwnVerification(t *testing.T) {
-	p := parseTree(t)["comm"]
-	for _, file := range p.names["InsecureSkipVerify"] {
-		for _, name := range []string{"VerifyConnection", "VerifyOptions", "Roots"} {
-			if !slices.Contains(p.names[name], file) {
-				t.Errorf("%s uses InsecureSkipVerify without %s", file, name)
+	tree := parseTree(t)
+	for dir, names := range map[string][]string{
+		"comm":        {"VerifyConnection", "VerifyOptions", "Roots"},
+		"launch/door": {"VerifyConnection", "pin", "Equal", "proved"},
+	} {
+		p := tree[dir]
+		for _, file := range p.names["InsecureSkipVerify"] {
+			for _, name := range names {
+				if !slices.Contains(p.names[name], file) {
+					t.Errorf("%s uses InsecureSkipVerify without %s", file, name)
+				}
 			}
 		}
 	}

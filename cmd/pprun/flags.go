@@ -18,6 +18,7 @@ import (
 type options struct {
 	config        launch.Config
 	hosts, host   string // file, list
+	servers       string // list
 	dryRun        string // "", "table" or "json"
 	help, version bool
 }
@@ -50,6 +51,9 @@ func (o *options) flags() *pflag.FlagSet {
 		f.VarP(once{&o.hosts}, name, short, "")
 	}
 	f.VarP(once{&o.host}, "host", "H", "")
+	f.Var(once{&o.servers}, "servers", "")
+	f.Var(number{&c.MinServers, 1}, "min-servers", "")
+	f.Var(number{&c.Local, 0}, "local", "")
 	f.VarP(number{&c.PPN, 1}, "ppn", "N", "")
 	f.Var(choice[launch.Order]{&c.Order, []string{"block", "cyclic"}}, "map", "")
 	f.VarP(number{&c.CPUs, 1}, "cpus", "c", "")
@@ -87,6 +91,10 @@ func (o *options) check(f *pflag.FlagSet) error {
 	switch {
 	case o.hosts != "" && o.host != "":
 		return errors.New("--hosts and --host: give one of them")
+	case o.servers != "" && (o.hosts != "" || o.host != ""):
+		return errors.New("--servers and --hosts or --host: give one of them")
+	case (f.Changed("local") || f.Changed("min-servers")) && o.servers == "" && os.Getenv(envServers) == "":
+		return errors.New("--local and --min-servers: are for --servers, which is missing")
 	case o.hosts == "-" && f.Changed("stdin") && c.StdinTo != launch.StdinNone:
 		return errors.New("--hosts - and --stdin: the hosts are read from standard input, which leaves none for the ranks: leave out --stdin")
 	case c.Dir != "" && len(c.Stage) > 0:
@@ -102,6 +110,9 @@ func (o *options) check(f *pflag.FlagSet) error {
 	}
 	if f.Changed("respawn") && c.Respawn == 0 {
 		c.Respawn = launch.NoRespawn
+	}
+	if f.Changed("local") && c.Local == 0 {
+		c.Local = launch.NoLocal
 	}
 	if c.Dir != "" {
 		dir, err := filepath.Abs(c.Dir)

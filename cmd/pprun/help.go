@@ -36,6 +36,10 @@ How many, where
                          (also --hostfile, --machinefile); - is standard input
   -H, --host LIST        hosts and slots: a:4,b,node[01-04]:2; without --hosts and --host:
                          those of the Slurm, PBS, Grid Engine or LSF job, else this machine
+      --servers LIST     machines on which ppserver runs, and this one: a,b:7070,c*4 (host, port,
+                         ranks; default: PPRUN_SERVERS); see ppserver --help
+      --local N          ranks on this machine beside those; 0: none that runs tasks
+      --min-servers K    go on if only K of the servers answer
   -N, --ppn N            ranks on each node
       --map ORDER        block (default): fill node after node; cyclic: deal out in turn
   -c, --cpus N           slots of each rank (default: its share of the node's CPUs, or
@@ -66,7 +70,7 @@ Time and trouble
       --timeout D        end the job after this time (30s, 5m): exit status 124
       --start-timeout D  give up when the start makes no progress (default 1m)
       --grace D          time between TERM and KILL (default 5s)
-      --accept-new       add unknown ssh host keys to known_hosts
+      --accept-new       add unknown ssh host keys to known_hosts, and keys of servers
   -F, --ssh-config FILE  ssh configuration file
       --ssh CMD          reach hosts by CMD HOST COMMAND, such as 'ssh -K'
   -v, -q                 say more, say less

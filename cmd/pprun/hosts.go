@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"strings"
@@ -9,9 +10,15 @@ import (
 	"github.com/pprun/pprun/launch"
 )
 
+// envServers names servers where no flag names hosts.
+const envServers = "PPRUN_SERVERS"
+
 // findHosts takes the hosts that were given, or else those of the batch job; if there are none, it is this machine.
 func (o *options) findHosts() error {
 	c := &o.config
+	if list := cmp.Or(o.servers, os.Getenv(envServers)); list != "" && o.host == "" && o.hosts == "" {
+		return o.findServers(list)
+	}
 	var hosts *hostfile.Hosts
 	var err error
 	switch {
@@ -42,6 +49,18 @@ func (o *options) findHosts() error {
 		if !c.Quiet {
 			fmt.Fprintln(os.Stderr, "pprun: warning: "+w)
 		}
+	}
+	return nil
+}
+
+// findServers takes the servers of a list.
+func (o *options) findServers(list string) (err error) {
+	c := &o.config
+	if c.Servers, err = hostfile.ParseServers(list, launch.ServerPort); err != nil {
+		return fmt.Errorf("--servers (or %s): %w", envServers, err)
+	}
+	if c.MinServers > len(c.Servers) {
+		return fmt.Errorf("--min-servers %d: there are %s", c.MinServers, plural(len(c.Servers), "server"))
 	}
 	return nil
 }

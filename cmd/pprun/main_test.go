@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "farm" {
 		beFarm(os.Args[2])
 	}
+	if len(os.Args) > 2 && os.Args[1] == "flood" {
+		flood(os.Args[2])
+	}
 	if len(os.Args) > 2 && os.Args[1] == "tasking" {
 		beTasking()
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"os"
@@ -17,6 +18,7 @@ import (
 //
 //	console        commands after "$ ", each followed by what it prints; "..." stands for anything
 //	console hosts  the same on a machine from which node1 .. node4 can be reached, with the files made so far
+//	console servers  the same as alice, on the host before "$ "; but on head, commands go on once they have printed that
 //	go             the program that becomes main.go
 //
 // "$ cat FILE" makes a FILE that is not there.
@@ -35,6 +37,8 @@ func TestReadme(t *testing.T) {
 			}
 		case "console hosts":
 			t.Run("hosts", func(t *testing.T) { onHosts(t, here, b) })
+		case "console servers":
+			t.Run("servers", func(t *testing.T) { onServers(t, here, b) })
 		case "go":
 			here.program = b.text
 		default:
@@ -68,7 +72,10 @@ func blocks(text string) []block {
 	return all
 }
 
+var prompt = regexp.MustCompile(`^(\w*)\$ `)
+
 type command struct {
+	host       string // before the prompt
 	text, want string
 	line       int
 }
@@ -77,8 +84,8 @@ func (b block) commands() []command {
 	var all []command
 	n := b.line
 	for line := range strings.Lines(b.text) {
-		if text, ok := strings.CutPrefix(line, "$ "); ok {
-			all = append(all, command{text: strings.TrimSpace(text), line: n})
+		if m := prompt.FindStringSubmatch(line); m != nil {
+			all = append(all, command{host: m[1], text: strings.TrimSpace(line[len(m[0]):]), line: n})
 		} else {
 			all[len(all)-1].want += line
 		}
@@ -174,6 +181,42 @@ func onHosts(t *testing.T, s *session, b block) {
 		script := fmt.Sprintf("cd %s; PATH=%s:$PATH; %s", shared, shared, c.text)
 		out, err := output(lab.Exec("head", "sh", "-c", script))
 		c.compare(t, out, err)
+	}
+}
+
+// onServers runs a block on hosts of which all but head keep what is started there.
+func onServers(t *testing.T, s *session, b block) {
+	lab := labtest.Up(t, labtest.Config{Hosts: 3})
+	if lab.Mode() != labtest.Root {
+		t.Skip("needs accounts of its own: root mode only")
+	}
+	for name, dir := range map[string]string{"pprun": filepath.Join(s.home, "bin"), "ppserver": filepath.Join(s.home, "bin"), "basel": s.dir} {
+		lab.Install(name, filepath.Join(dir, name))
+	}
+	lab.Output("head", "ln", "-s", lab.Path("basel"), "/home/alice/basel")
+	for _, c := range b.commands() {
+		cmd := lab.ExecUser(c.host, "alice", "sh", "-c", fmt.Sprintf("cd; PATH=%s:$PATH; %s", lab.Path(""), c.text))
+		if c.host == "head" {
+			out, err := output(cmd)
+			c.compare(t, out, err)
+			continue
+		}
+		stdout, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+		r, out := bufio.NewReader(stdout), ""
+		for range strings.Count(c.want, "\n") {
+			line, err := r.ReadString('\n')
+			if out += line; err != nil {
+				break
+			}
+		}
+		c.compare(t, out, nil)
 	}
 }
 

@@ -31,8 +31,8 @@ func addresses(routes []string, own []netip.Addr) []netip.Addr {
 // everywhere.
 var virtual = []string{"docker", "br-", "veth", "virbr", "vboxnet", "vmnet", "lxc", "lxd", "cni", "podman"}
 
-// ownAddresses are this node's addresses that others might use, the likely ones first.
-func ownAddresses() []netip.Addr {
+// OwnAddresses are this node's addresses that others might use, the likely ones first.
+func OwnAddresses() []netip.Addr {
 	type address struct {
 		netip.Addr
 		rank int // 0: best

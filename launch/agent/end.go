@@ -90,7 +90,11 @@ const giveUp = 5 * time.Second
 // finish ends what is left of the job and removes its traces. It returns when all is done or cannot be done.
 func (a *agent) finish(lost bool) {
 	if lost {
-		a.ender.end(a.hello.Grace)
+		grace := a.hello.Grace
+		if a.cfg.Grace > 0 {
+			grace = min(grace, a.cfg.Grace)
+		}
+		a.ender.end(grace)
 	}
 	if a.ranks == nil {
 		close(a.started)

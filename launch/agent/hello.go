@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
@@ -34,7 +35,7 @@ func (a *agent) welcome(payload []byte) error {
 	r := Ready{Version: Version, OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), PID: os.Getpid()}
 	r.Hostname, _ = os.Hostname()
 	if a.cfg.Remote {
-		r.Release, r.Reached = release(), reached(os.Getenv("SSH_CONNECTION"))
+		r.Release, r.Reached = release(), cmp.Or(a.cfg.Reached, reached(os.Getenv("SSH_CONNECTION")))
 		if r.Digest, err = Identity(); err != nil {
 			return fmt.Errorf("hello: %w", err)
 		}

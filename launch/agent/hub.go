@@ -41,7 +41,7 @@ func (a *agent) listen(payload []byte) error {
 	}
 	var answer Listening
 	if answer.PublicKey, a.hub.key, err = newKey(); err == nil {
-		answer.Addresses, err = a.hub.listen(addresses(ask.Addresses, ownAddresses()))
+		answer.Addresses, err = a.hub.listen(addresses(ask.Addresses, OwnAddresses()))
 	}
 	if err != nil {
 		a.fail(&Failure{Phase: "listen", Rank: -1, Code: 125, Text: fmt.Sprintf("hub on %s: %v", a.host, err)})

@@ -10,12 +10,14 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 // Main runs the hidden command that args name and returns its exit status:
 //
 //	agent          speak with the launcher over standard input and output (ssh session)
 //	agent --fd N   over the socket N; descriptor 0 is the launcher's own standard input (socketpair)
+//	agent --fd N --server ADDRESS   for a ppserver, which launchers reach at ADDRESS
 //	guard          watch over an agent
 func Main(args []string) int {
 	if len(args) > 0 && args[0] == "guard" {
@@ -23,6 +25,7 @@ func Main(args []string) int {
 	}
 	flags := flag.NewFlagSet("agent", flag.ContinueOnError)
 	fd := flags.Int("fd", -1, "socket to the launcher")
+	server := flags.String("server", "", "address of the ppserver")
 	if len(args) == 0 || args[0] != "agent" || flags.Parse(args[1:]) != nil || flags.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "pprun: agent and guard are commands that pprun gives to itself")
 		return 64
@@ -30,10 +33,14 @@ func Main(args []string) int {
 	var rwc io.ReadWriteCloser
 	var cfg Config
 	var err error
-	if *fd >= 0 {
+	switch {
+	case *server != "":
+		cfg.Remote, cfg.Reached, cfg.Grace = true, *server, serverGrace
+		rwc, err = socket(*fd)
+	case *fd >= 0:
 		cfg.Stdin, cfg.Stdout = os.Stdin, os.Stdout
 		rwc, err = socket(*fd)
-	} else {
+	default:
 		cfg.Remote = true
 		rwc = stdio()
 	}
@@ -51,6 +58,10 @@ func Main(args []string) int {
 	}
 	return 0
 }
+
+// serverGrace is the time that ranks get between TERM and KILL when a client leaves a ppserver: others wait for the
+// processors.
+const serverGrace = time.Second
 
 // untilTerm returns a context that TERM ends. What else would end this process is caught, not ignored, because ranks would
 // inherit that. Signals that stop a process come from a terminal, which neither agent nor guard has.

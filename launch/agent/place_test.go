@@ -163,7 +163,7 @@ func TestAddresses(t *testing.T) {
 	if want := "[192.0.2.1 10.0.0.7 fd00::7 172.17.0.1]"; fmt.Sprint(got) != want {
 		t.Errorf("got %v, want %s", got, want)
 	}
-	for _, ip := range ownAddresses() {
+	for _, ip := range OwnAddresses() {
 		if !ip.IsGlobalUnicast() {
 			t.Errorf("%v is said to be of use to others", ip)
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/pprun/pprun/comm/place"
+	"golang.org/x/sys/unix"
 )
 
 // plan decides with what the ranks start.
@@ -41,6 +42,9 @@ func (a *agent) workDir(s *Start) (string, error) {
 		return a.dirs.private(a.hello.Job)
 	}
 	st, err := os.Stat(s.Dir)
+	if err == nil && st.IsDir() {
+		err = unix.Access(s.Dir, unix.X_OK) // a server may run the ranks as somebody else
+	}
 	if err == nil && st.IsDir() && filepath.IsAbs(s.Dir) {
 		return s.Dir, nil
 	}

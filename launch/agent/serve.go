@@ -21,6 +21,9 @@ type Config struct {
 	Stdin  *os.File // what StdinInherit gives to a rank; nil: nothing
 	Stdout *os.File // the launcher's own, for Start.Direct; nil: there is none
 	Remote bool     // the launcher came over the network: Ready says which executable this is and how it was reached
+
+	Reached string        // address by which the launcher reached this node; empty: SSH_CONNECTION has it
+	Grace   time.Duration // at most, between TERM and KILL when the launcher is lost; 0: as Hello has it
 }
 
 // agent is one conversation with a launcher. The goroutine of Serve reads frames and owns what no comment gives to

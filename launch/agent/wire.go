@@ -144,7 +144,7 @@ type Ready struct {
 	CPUs      int    // usable ones: affinity and cgroup limits count
 	PID       int
 	BootID    string // tells two names of one machine from two machines; empty when alone
-	Reached   string // address by which the launcher reached the node (SSH_CONNECTION), empty when local
+	Reached   string // address by which the launcher reached the node (SSH_CONNECTION, or where its ppserver listens), empty when local
 	PublicKey []byte // PKIX Ed25519 key of this node, made for this job; empty when alone
 	Cache     string // directory of the program cache, for messages
 }

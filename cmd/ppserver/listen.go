@@ -1,0 +1,66 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/pprun/pprun/launch/agent"
+)
+
+// listen opens the port. Only with keys is it one that other machines can reach.
+func listen(o *options, keys bool) (net.Listener, error) {
+	address := o.listen
+	switch {
+	case address != "":
+		if err := checkAddress(address, keys); err != nil {
+			return nil, err
+		}
+	case !keys:
+		address = net.JoinHostPort("127.0.0.1", strconv.Itoa(o.port))
+	default:
+		ip, err := onlyAddress()
+		if err != nil {
+			return nil, err
+		}
+		address = netip.AddrPortFrom(ip, uint16(o.port)).String()
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("%w: is another ppserver running there? --port gives this one another", err)
+	}
+	return l, nil
+}
+
+// checkAddress refuses an address that would let in more than was asked for.
+func checkAddress(address string, keys bool) error {
+	a, err := net.ResolveTCPAddr("tcp", address)
+	switch {
+	case err != nil:
+		return usagef("--listen %s: %v", address, err)
+	case a.IP == nil || a.IP.IsUnspecified():
+		return usagef("--listen %s: is every address of this machine: name one", address)
+	case !a.IP.IsLoopback() && !keys:
+		return fmt.Errorf("--listen %s: without keys anybody could come in: ppserver keygen makes them", address)
+	}
+	return nil
+}
+
+// onlyAddress is the one address by which other machines reach this one.
+func onlyAddress() (netip.Addr, error) {
+	switch all := agent.OwnAddresses(); len(all) {
+	case 0:
+		return netip.Addr{}, errors.New("this machine has no address that others could reach: give one with --listen")
+	case 1:
+		return all[0], nil
+	default:
+		var names []string
+		for _, ip := range all {
+			names = append(names, ip.String())
+		}
+		return netip.Addr{}, fmt.Errorf("this machine has several addresses: give one of them with --listen: %s", strings.Join(names, ", "))
+	}
+}

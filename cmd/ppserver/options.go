@@ -1,0 +1,122 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pprun/pprun/launch"
+	"github.com/pprun/pprun/launch/door"
+	"github.com/spf13/pflag"
+)
+
+// options is what the command line says.
+type options struct {
+	command string   // empty: serve
+	args    []string // of the command
+	keys    string   // directory
+	listen  string   // host:port; empty: to be chosen
+	port    int
+	workers int
+	idle    time.Duration
+	pidFile string
+	runAs   string
+	logJSON bool
+	secret  bool
+	help    bool
+}
+
+const help = `ppserver lets programs on other machines use the cores of this one.
+
+  node-1> ppserver keygen         once; then copy ~/.config/pprun to the other machines
+  node-1> ppserver                on each of them
+  here>   pprun --servers node-1,node-2,node-3 ./prog
+
+Commands
+  keygen [--secret]        make the keys that are missing: of servers, and of clients, whom the
+                           servers let in; --secret: also a secret that both sides share
+  authorize KEY [COMMENT]  let in the holder of another client key; - reads it from standard input
+  (none)                   serve
+
+Serving
+  -l, --listen HOST[:PORT] address to listen on, never a wildcard (default: the one address by which
+                           other machines reach this one; without keys, 127.0.0.1)
+  -p, --port N             port (default 60000)
+  -w, --workers N          ranks for each client, unless it asks for less or more as HOST*N
+                           (default: one for each usable CPU)
+  -t, --idle SECONDS       end after so long without a client
+  -P, --pid-file FILE      write the process id there
+      --run-as USER        run the clients' programs as this user (root only, who has to give one)
+      --log-format FORMAT  text (default) or json: a line for each login, refusal and end
+      --keys DIR           directory of keys (default: PPRUN_KEYS, else ~/.config/pprun)
+  -h, --help
+
+Signals: HUP reads the keys again, and ends clients that they no longer let in. TERM lets the
+clients finish and takes no new ones; a second TERM, or INT, ends them.
+`
+
+func parse(args []string) (*options, error) {
+	o := &options{}
+	f := pflag.NewFlagSet("ppserver", pflag.ContinueOnError)
+	f.Usage = func() {}
+	f.StringVarP(&o.listen, "listen", "l", "", "")
+	f.IntVarP(&o.port, "port", "p", launch.ServerPort, "")
+	f.IntVarP(&o.workers, "workers", "w", runtime.GOMAXPROCS(0), "")
+	idle := f.IntP("idle", "t", 0, "")
+	f.StringVarP(&o.pidFile, "pid-file", "P", "", "")
+	f.StringVar(&o.runAs, "run-as", "", "")
+	format := f.String("log-format", "text", "")
+	f.StringVar(&o.keys, "keys", "", "")
+	f.BoolVar(&o.secret, "secret", false, "")
+	f.BoolVarP(&o.help, "help", "h", false, "")
+	if err := f.Parse(args); err != nil {
+		return nil, usagef("%v: see ppserver --help", err)
+	}
+	o.idle, o.logJSON = time.Duration(*idle)*time.Second, *format == "json"
+	if f.NArg() > 0 {
+		o.command, o.args = f.Arg(0), f.Args()[1:]
+	}
+	switch {
+	case o.help:
+		return o, nil
+	case o.port < 1 || o.port > 65535:
+		return nil, usagef("--port %d: want a port from 1 to 65535", o.port)
+	case o.workers < 1:
+		return nil, usagef("--workers %d: want at least 1", o.workers)
+	case *idle < 0:
+		return nil, usagef("--idle %d: want a number of seconds", *idle)
+	case *format != "text" && *format != "json":
+		return nil, usagef("--log-format %s: want text or json", *format)
+	case o.command != "" && o.command != "keygen" && o.command != "authorize":
+		return nil, usagef("%s: no such command: see ppserver --help", o.command)
+	case o.command == "keygen" && len(o.args) > 0 || o.command == "authorize" && len(o.args) == 0:
+		return nil, usagef("%s: see ppserver --help", o.command)
+	case o.secret && o.command != "keygen":
+		return nil, usagef("--secret: is for ppserver keygen; a secret never stands on a command line")
+	}
+	if o.listen != "" {
+		if _, _, err := net.SplitHostPort(o.listen); err != nil {
+			o.listen = net.JoinHostPort(strings.Trim(o.listen, "[]"), strconv.Itoa(o.port))
+		}
+	}
+	return o, nil
+}
+
+// keyring opens the keys.
+func (o *options) keyring() (*door.Keyring, error) {
+	dir := o.keys
+	if dir == "" {
+		var err error
+		if dir, err = door.DefaultDir(); err != nil {
+			return nil, err
+		}
+	}
+	ring, err := door.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("keys: %w", err)
+	}
+	return ring, nil
+}

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/pprun/pprun/launch/door"
+)
+
+// server is a ppserver that runs.
+type server struct {
+	*options
+	door     *door.Server
+	listener net.Listener
+	host     string // address that clients reach us by
+	user     *account
+	log      *slog.Logger
+
+	work     sync.WaitGroup
+	mu       sync.Mutex
+	sessions map[*session]bool
+	left     time.Time // when the last session ended
+}
+
+// serve serves until a signal ends it.
+func serve(o *options) error {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
+	s, ring, err := open(o)
+	if err != nil {
+		return err
+	}
+	if !ring.Admits() {
+		done, err := ring.OpenLoopback()
+		if err != nil {
+			return err
+		}
+		defer done()
+	}
+	if ring.Server() == nil {
+		return errors.New("keys: there is no server.key: ppserver keygen makes it")
+	}
+	s.door = door.NewServer(ring)
+	if o.pidFile != "" {
+		if err := os.WriteFile(o.pidFile, fmt.Appendln(nil, os.Getpid()), 0o644); err != nil {
+			return err
+		}
+		defer os.Remove(o.pidFile)
+	}
+	s.greet(ring)
+	s.work.Go(s.accept)
+	s.obey(signals)
+	s.listener.Close()
+	s.work.Wait()
+	return nil
+}
+
+// open makes all that can fail.
+func open(o *options) (*server, *door.Keyring, error) {
+	s := &server{options: o, sessions: map[*session]bool{}, left: time.Now()}
+	var err error
+	if s.user, err = findAccount(o.runAs); err != nil {
+		return nil, nil, err
+	}
+	ring, err := o.keyring()
+	if err != nil {
+		return nil, nil, err
+	}
+	if s.listener, err = listen(o, ring.Admits()); err != nil {
+		return nil, nil, err
+	}
+	s.host, _, _ = net.SplitHostPort(s.listener.Addr().String())
+	s.log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if o.logJSON {
+		s.log = slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	}
+	return s, ring, nil
+}
+
+// greet tells who started it what it needs to know.
+func (s *server) greet(ring *door.Keyring) {
+	at := s.listener.Addr().String()
+	fmt.Printf("ppserver on %s, %d workers, key %s\n", at, s.workers, door.Fingerprint(ring.Server().Public()))
+	fmt.Printf("use it with: pprun --servers %s ./prog\n", at)
+	if s.listener.Addr().(*net.TCPAddr).IP.IsLoopback() {
+		fmt.Println("only programs on this machine can; to open it to others: ppserver keygen, then ppserver")
+		return
+	}
+	fmt.Printf("where the keys are others, put into known_servers: %s %s\n", at, door.FormatPublic(ring.Server().Public()))
+}
+
+// obey does what signals say until the server is to end.
+func (s *server) obey(signals <-chan os.Signal) {
+	clock := time.NewTicker(time.Second)
+	defer clock.Stop()
+	draining := false
+	for {
+		select {
+		case sig := <-signals:
+			switch {
+			case sig == syscall.SIGHUP:
+				s.reload()
+			case sig == syscall.SIGTERM && !draining:
+				draining = true
+				s.listener.Close()
+			default:
+				s.each((*session).close)
+				return
+			}
+		case <-clock.C:
+		}
+		s.mu.Lock()
+		idle, since := len(s.sessions) == 0, s.left
+		s.mu.Unlock()
+		if idle && (draining || s.idle > 0 && time.Since(since) > s.idle) {
+			return
+		}
+	}
+}
+
+// reload reads the keys again.
+func (s *server) reload() {
+	ring, err := s.keyring()
+	if err != nil {
+		s.log.Error("keys not read again", "error", err)
+		return
+	}
+	s.door.Replace(ring)
+	s.each(func(c *session) {
+		if !s.door.Knows(c.client) {
+			c.close()
+		}
+	})
+	s.log.Info("keys read again")
+}
+
+func (s *server) each(do func(*session)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.sessions {
+		do(c)
+	}
+}
+
+// accept takes connections until the listener is closed.
+func (s *server) accept() {
+	for {
+		conn, err := s.listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil { // out of descriptors, or the client has left already
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
+		s.work.Go(func() { s.meet(conn) })
+	}
+}
+
+// meet logs a client in and serves it.
+func (s *server) meet(conn net.Conn) {
+	began := time.Now()
+	from := conn.RemoteAddr().String()
+	secure, client, err := s.door.Login(conn)
+	if err != nil {
+		s.log.Warn("refused", "address", from, "key", client.Name, "why", strings.TrimSpace(err.Error()))
+		return
+	}
+	c := &session{client: client, conn: secure}
+	s.mu.Lock()
+	s.sessions[c] = true
+	s.mu.Unlock()
+	s.log.Info("login", "address", from, "key", client.Name)
+	how := c.run(s)
+	s.mu.Lock()
+	delete(s.sessions, c)
+	s.left = time.Now()
+	s.mu.Unlock()
+	s.log.Info("end", "address", from, "key", client.Name, "after", time.Since(began).Round(time.Millisecond).String(), "agent", how)
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/pprun/pprun/launch/door"
+)
+
+// lastWords is the time that a client has to take what its agent has said when that has ended.
+const lastWords = 5 * time.Second
+
+// session is one client and its agent.
+type session struct {
+	client door.Client
+	conn   *tls.Conn
+}
+
+// close ends it. The agent ends all that it has started.
+func (c *session) close() { c.conn.NetConn().Close() }
+
+// run starts the agent and carries bytes until both have ended. It says how the agent ended.
+func (c *session) run(s *server) string {
+	defer c.conn.NetConn().Close()
+	ours, theirs, err := socketpair()
+	if err != nil {
+		return err.Error()
+	}
+	defer ours.Close()
+	cmd := s.agent(theirs)
+	err = cmd.Start()
+	theirs.Close()
+	if err != nil {
+		return err.Error()
+	}
+	var in sync.WaitGroup // all but what the agent says
+	in.Go(func() {
+		io.Copy(ours, c.conn)
+		ours.CloseWrite() // the end of its input is the agent's order to end everything
+	})
+	in.Go(func() {
+		err = cmd.Wait()
+		c.conn.SetDeadline(time.Now().Add(lastWords)) // a client that takes nothing keeps us no longer
+	})
+	io.Copy(c.conn, ours)
+	c.conn.CloseWrite()
+	in.Wait()
+	if err != nil {
+		return err.Error()
+	}
+	return "exit status 0"
+}
+
+// agent is the command that becomes the agent of a client.
+func (s *server) agent(socket *os.File) *exec.Cmd {
+	cmd := exec.Command(ownExecutable)
+	cmd.Args = []string{"ppserver", "agent", "--fd", "3", "--server", s.host}
+	cmd.ExtraFiles = []*os.File{socket}
+	cmd.Stderr = os.Stderr
+	cmd.Dir = "/"
+	cmd.Env = append(s.user.environ(), fmt.Sprintf("GOMAXPROCS=%d", s.workers))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: s.user.credential}
+	return cmd
+}
+
+// kept are the variables of ours that clients' programs get.
+var kept = []string{"PATH", "TMPDIR", "TZ", "LANG", "LD_LIBRARY_PATH"}
+
+// keptOwn are those that are of this user.
+var keptOwn = []string{"HOME", "USER", "LOGNAME", "SHELL", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "PPRUN_CACHE"}
+
+func keep(names []string) []string {
+	var env []string
+	for _, name := range names {
+		if v, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+v)
+		}
+	}
+	return env
+}
+
+// socketpair returns our end and the agent's.
+func socketpair() (*net.UnixConn, *os.File, error) {
+	syscall.ForkLock.RLock()
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		syscall.CloseOnExec(fds[0])
+		syscall.CloseOnExec(fds[1])
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return nil, nil, err
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "agent"), os.NewFile(uintptr(fds[1]), "launcher")
+	defer ours.Close()
+	conn, err := net.FileConn(ours)
+	if err != nil {
+		theirs.Close()
+		return nil, nil, err
+	}
+	return conn.(*net.UnixConn), theirs, nil
+}
+
+// ownExecutable is a path to this very program, even if its file has been replaced since.
+var ownExecutable = func() string {
+	const self = "/proc/self/exe"
+	if _, err := os.Stat(self); err == nil {
+		return self
+	}
+	path, _ := os.Executable()
+	return strings.TrimSpace(path)
+}()

@@ -1,0 +1,153 @@
+package door
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/hmac"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/pprun/pprun/comm/frame"
+)
+
+const (
+	dialWithin = 5 * time.Second        // for each attempt to connect
+	tries      = 5                      // to log in, where the server drops us before it knows us: too many others want in
+	tryAgain   = 200 * time.Millisecond // after which it is tried again, longer each time
+)
+
+// Dial connects to a server at host:port and logs in with what the keyring has. With acceptNew, a server that is not known
+// is believed, and known from then on.
+func Dial(ctx context.Context, address string, ring *Keyring, acceptNew bool) (*tls.Conn, error) {
+	for try := 1; ; try++ {
+		conn, dropped, err := dial(ctx, address, ring, acceptNew)
+		if !dropped || try == tries {
+			return conn, err
+		}
+		select {
+		case <-time.After(time.Duration(try) * tryAgain):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// dial tries once. dropped says that the server closed the connection without a word.
+func dial(ctx context.Context, address string, ring *Keyring, acceptNew bool) (secure *tls.Conn, dropped bool, err error) {
+	dialer := net.Dialer{Timeout: dialWithin}
+	conn, err := dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, false, err
+	}
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	conn.SetDeadline(time.Now().Add(loginWithin + dialWithin))
+	l := &login{address: address, ring: ring, acceptNew: acceptNew, pin: ring.pin(address)}
+	if isLoopback(conn.RemoteAddr()) {
+		l.secrets = append(l.secrets, ring.loopback...)
+	}
+	l.secrets = append(l.secrets, ring.secrets...)
+	secure = tls.Client(conn, l.config())
+	if err := l.run(secure); err != nil {
+		conn.Close()
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, isDrop(err), err
+	}
+	return secure, false, conn.SetDeadline(time.Time{})
+}
+
+func isLoopback(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
+
+func isDrop(err error) bool {
+	_, network := errors.AsType[*net.OpError](err)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || network && !errors.Is(err, context.DeadlineExceeded)
+}
+
+// login is a client's side of one.
+type login struct {
+	address   string
+	ring      *Keyring
+	acceptNew bool
+	pin       ed25519.PublicKey // nil: not known
+	secrets   []secret
+	key       ed25519.PublicKey // of the server
+}
+
+func (l *login) config() *tls.Config {
+	c := &tls.Config{
+		MinVersion: tls.VersionTLS13, NextProtos: []string{protocol},
+		InsecureSkipVerify: true, // of names and authorities: VerifyConnection and the proof do the rest
+		VerifyConnection:   l.verify,
+	}
+	if l.ring.client != nil {
+		c.Certificates = []tls.Certificate{l.ring.client.cert}
+	}
+	return c
+}
+
+// verify checks the server's key, as far as it is known. An unknown one has to prove that it has a secret of ours.
+func (l *login) verify(state tls.ConnectionState) error {
+	l.key = keyOf(state)
+	switch {
+	case l.key == nil:
+		return errors.New("it shows no key of Ed25519: is a ppserver there?")
+	case l.pin == nil && len(l.secrets) == 0 && !l.acceptNew:
+		return fmt.Errorf("its key %s is not known: if it prints the same there, add this line to %s, or use --accept-new:\n%s %s",
+			Fingerprint(l.key), l.ring.path(serversFile), l.address, FormatPublic(l.key))
+	case l.pin != nil && !l.pin.Equal(l.key):
+		return fmt.Errorf("its key is %s, but %s has %s: somebody else may have answered; if not, mend that line",
+			Fingerprint(l.key), l.ring.path(serversFile), Fingerprint(l.pin))
+	}
+	return nil
+}
+
+func (l *login) run(secure *tls.Conn) error {
+	if err := secure.Handshake(); err != nil {
+		return err
+	}
+	exported, err := export(secure)
+	if err != nil {
+		return err
+	}
+	var proofs []byte
+	for _, s := range l.secrets {
+		if s.valid() && len(proofs) < maxSecrets*proofLen {
+			proofs = append(proofs, prove(s.bytes, roleClient, exported)...)
+		}
+	}
+	if err := frame.Write(secure, frame.Header{Kind: kindLogin, ID: Version}, proofs); err != nil {
+		return err
+	}
+	h, payload, err := readFrame(secure)
+	switch {
+	case err != nil:
+		return err
+	case h.Kind == kindRefuse:
+		return fmt.Errorf("the ppserver refuses this client: %.200s", payload)
+	case h.Kind != kindWelcome:
+		return fmt.Errorf("a frame of kind %d in answer to the login", h.Kind)
+	case l.pin != nil || l.proved(payload, exported):
+		return nil
+	case l.acceptNew:
+		return l.ring.know(l.address, l.key)
+	}
+	return fmt.Errorf("its key %s is not known, and it knows no secret of ours: use --accept-new if it is the one", Fingerprint(l.key))
+}
+
+// proved says whether the server has a secret of ours.
+func (l *login) proved(proof, exported []byte) bool {
+	for _, s := range l.secrets {
+		if hmac.Equal(prove(s.bytes, roleServer, exported), proof) {
+			return true
+		}
+	}
+	return false
+}

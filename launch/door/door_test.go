@@ -1,0 +1,396 @@
+package door
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pprun/pprun/comm/frame"
+)
+
+// ringOf makes a keyring with keys, and a secret if that is wanted.
+func ringOf(t *testing.T, withSecret bool) *Keyring {
+	t.Helper()
+	ring := open(t, filepath.Join(t.TempDir(), "keys"))
+	if _, err := ring.Generate(withSecret); err != nil {
+		t.Fatal(err)
+	}
+	return open(t, ring.Dir)
+}
+
+func open(t *testing.T, dir string) *Keyring {
+	t.Helper()
+	ring, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring
+}
+
+// house is a server that returns what its clients send.
+type house struct {
+	*Server
+	address string
+	mu      sync.Mutex
+	refused []error
+}
+
+func serve(t *testing.T, ring *Keyring) *house {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &house{Server: NewServer(ring), address: l.Addr().String()}
+	var all sync.WaitGroup
+	t.Cleanup(func() { l.Close(); all.Wait() })
+	all.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() {
+				secure, _, err := h.Login(conn)
+				if err != nil {
+					h.mu.Lock()
+					h.refused = append(h.refused, err)
+					h.mu.Unlock()
+					return
+				}
+				defer secure.Close()
+				io.Copy(secure, secure)
+			})
+		}
+	})
+	return h
+}
+
+// echo checks that a connection leads to a house.
+func echo(t *testing.T, conn *tls.Conn) {
+	t.Helper()
+	defer conn.Close()
+	b := make([]byte, 5)
+	if _, err := conn.Write([]byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(conn, b); err != nil || string(b) != "hello" {
+		t.Fatalf("%q, %v", b, err)
+	}
+}
+
+func TestLogin(t *testing.T) {
+	ring, shared := ringOf(t, false), ringOf(t, true)
+	for _, c := range []struct {
+		name   string
+		server *Keyring
+		client func(t *testing.T) *Keyring
+		accept bool
+		want   string // in the error; empty: it gets in
+	}{
+		{"own key", ring, func(*testing.T) *Keyring { return ring }, false, ""},
+		{"wrong key", ring, func(t *testing.T) *Keyring {
+			other := ringOf(t, false)
+			other.servers = ring.servers
+			return other
+		}, false, "refuses this client: its key SHA256:"},
+		{"no key", ring, func(t *testing.T) *Keyring {
+			none := open(t, t.TempDir())
+			none.servers = ring.servers
+			return none
+		}, false, "refuses this client: it has no key and no secret: ppserver keygen"},
+		{"authorized key of another user", ring, func(t *testing.T) *Keyring {
+			other := ringOf(t, false)
+			if err := ring.Authorize(other.client.Public(), "other"); err != nil {
+				t.Fatal(err)
+			}
+			other.servers = ring.servers
+			return other
+		}, false, ""},
+		{"server not known", ring, func(t *testing.T) *Keyring {
+			r := *ring
+			r.servers = nil
+			return &r
+		}, false, "add this line to "},
+		{"server of another key", ring, func(t *testing.T) *Keyring {
+			r := *ring
+			r.servers = ringOf(t, false).servers
+			return &r
+		}, true, "somebody else may have answered"},
+		{"secret alone", shared, func(t *testing.T) *Keyring {
+			r := open(t, t.TempDir())
+			r.secrets = shared.secrets
+			return r
+		}, false, ""},
+		{"wrong secret", shared, func(t *testing.T) *Keyring {
+			r := open(t, t.TempDir())
+			r.secrets = ringOf(t, true).secrets
+			return r
+		}, false, "its secret is not one of this ppserver"},
+		{"expired secret", shared, func(t *testing.T) *Keyring {
+			r := open(t, t.TempDir())
+			r.secrets = []secret{{shared.secrets[0].bytes, time.Now().Add(-time.Hour)}}
+			return r
+		}, false, "it has no key and no secret"},
+		{"second of two secrets", shared, func(t *testing.T) *Keyring {
+			r := open(t, t.TempDir())
+			r.secrets = append(ringOf(t, true).secrets, shared.secrets...)
+			return r
+		}, false, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := serve(t, c.server)
+			conn, err := Dial(t.Context(), h.address, c.client(t), c.accept)
+			switch {
+			case c.want == "" && err != nil:
+				t.Fatal(err)
+			case c.want == "":
+				echo(t, conn)
+			case err == nil || !strings.Contains(err.Error(), c.want):
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// A server that is believed once is known from then on.
+func TestAcceptNew(t *testing.T) {
+	ring := ringOf(t, false)
+	h := serve(t, ring)
+	client := open(t, t.TempDir())
+	client.client = ring.client
+	conn, err := Dial(t.Context(), h.address, client, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	echo(t, conn)
+	again := open(t, client.Dir)
+	again.client = ring.client
+	if conn, err = Dial(t.Context(), h.address, again, false); err != nil {
+		t.Fatal(err)
+	}
+	echo(t, conn)
+}
+
+// An impostor that accepts every client but does not know the secret is not believed.
+func TestImpostor(t *testing.T) {
+	impostor := ringOf(t, false)
+	client := open(t, t.TempDir())
+	client.client, client.secrets = impostor.client, ringOf(t, true).secrets
+	h := serve(t, impostor)
+	if _, err := Dial(t.Context(), h.address, client, false); err == nil || !strings.Contains(err.Error(), "knows no secret of ours") {
+		t.Errorf("%v, want that it knows no secret", err)
+	}
+}
+
+// A proof that was made for one connection is worth nothing on another.
+func TestReplay(t *testing.T) {
+	ring := ringOf(t, true)
+	h := serve(t, ring)
+	session := func() (*tls.Conn, []byte) {
+		conn, err := tls.Dial("tcp", h.address, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		exported, err := export(conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return conn, exported
+	}
+	first, exported := session()
+	defer first.Close()
+	second, _ := session()
+	defer second.Close()
+	proof := prove(ring.secrets[0].bytes, roleClient, exported)
+	for conn, want := range map[*tls.Conn]frame.Kind{first: kindWelcome, second: kindRefuse} {
+		if err := frame.Write(conn, frame.Header{Kind: kindLogin, ID: Version}, proof); err != nil {
+			t.Fatal(err)
+		}
+		if h, _, err := readFrame(conn); err != nil || h.Kind != want {
+			t.Errorf("kind %d, %v, want kind %d", h.Kind, err, want)
+		}
+	}
+}
+
+func TestVersionOfLogin(t *testing.T) {
+	h := serve(t, ringOf(t, false))
+	conn, err := tls.Dial("tcp", h.address, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	frame.Write(conn, frame.Header{Kind: kindLogin, ID: Version + 1}, nil)
+	if h, text, err := readFrame(conn); err != nil || h.Kind != kindRefuse || !strings.Contains(string(text), "use one version of pprun") {
+		t.Errorf("kind %d %q, %v", h.Kind, text, err)
+	}
+}
+
+// Whatever strangers send or do not send, a client gets in.
+func TestStrangers(t *testing.T) {
+	ring := ringOf(t, true)
+	h := serve(t, ring)
+	for i := range 2 * maxPending {
+		conn, err := net.Dial("tcp", h.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if i%2 == 0 {
+			conn.Write(bytes.Repeat([]byte{0x16, 3, 1, 0xff}, 1<<12))
+		}
+	}
+	conn, err := Dial(t.Context(), h.address, ring, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	echo(t, conn)
+	h.Server.mu.Lock()
+	defer h.Server.mu.Unlock()
+	if n := len(h.pending); n > maxPending {
+		t.Errorf("%d connections on their way in, want at most %d", n, maxPending)
+	}
+}
+
+// Who is taken out of the files is known no more.
+func TestReplace(t *testing.T) {
+	ring := ringOf(t, true)
+	s := NewServer(ring)
+	byKey, bySecret := Client{key: string(ring.client.Public())}, Client{secret: ring.secrets[0].bytes}
+	if !s.Knows(byKey) || !s.Knows(bySecret) {
+		t.Fatal("clients are not known from the beginning")
+	}
+	for _, file := range []string{clientsFile, secretFile} {
+		if err := os.Remove(ring.path(file)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Replace(open(t, ring.Dir))
+	if s.Knows(byKey) || s.Knows(bySecret) {
+		t.Error("clients are known whose keys are gone")
+	}
+}
+
+func TestFilesOfOthers(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		spoil func(t *testing.T, ring *Keyring)
+		want  string
+	}{
+		{"server.key for all to read", func(t *testing.T, r *Keyring) { chmod(t, r.path(serverFile), 0o644) }, "others may read it (mode 0644): chmod 600"},
+		{"secret for all to read", func(t *testing.T, r *Keyring) { chmod(t, r.path(secretFile), 0o644) }, "others may read it (mode 0644): chmod 600"},
+		{"clients for the group to write", func(t *testing.T, r *Keyring) { chmod(t, r.path(clientsFile), 0o660) }, "others may change it (mode 0660)"},
+		{"directory for all to write", func(t *testing.T, r *Keyring) { chmod(t, r.Dir, 0o777) }, "others may write there (mode 0777): chmod 700"},
+		{"symbolic link", func(t *testing.T, r *Keyring) {
+			if err := os.Rename(r.path(secretFile), r.path("elsewhere")); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink("elsewhere", r.path(secretFile)); err != nil {
+				t.Fatal(err)
+			}
+		}, "is a symbolic link"},
+		{"directory in its place", func(t *testing.T, r *Keyring) {
+			os.Remove(r.path(secretFile))
+			if err := os.Mkdir(r.path(secretFile), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}, "is no regular file"},
+		{"owner", func(t *testing.T, r *Keyring) {
+			if os.Getuid() != 0 {
+				t.Skip("needs root to give a file away")
+			}
+			if err := os.Chown(r.path(secretFile), 12345, -1); err != nil {
+				t.Fatal(err)
+			}
+		}, "belongs to uid 12345"},
+		{"short secret", func(t *testing.T, r *Keyring) { rewrite(t, r.path(secretFile), "0123456789abcdef\n") }, "want at least 32 hexadecimal digits"},
+		{"three secrets", func(t *testing.T, r *Keyring) {
+			rewrite(t, r.path(secretFile), strings.Repeat(newSecret()+"\n", 3))
+		}, "3 secrets: want one, or two"},
+		{"no time", func(t *testing.T, r *Keyring) { rewrite(t, r.path(secretFile), newSecret()+" expires=soon\n") }, "line 1: want nothing after the secret, or expires="},
+		{"no key", func(t *testing.T, r *Keyring) { rewrite(t, r.path(serverFile), "hello\n") }, "is no private key: ppserver keygen"},
+		{"no client", func(t *testing.T, r *Keyring) { rewrite(t, r.path(clientsFile), "\n# comment\nhello\n") }, "line 3: \"hello\" is no public key"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ring := ringOf(t, true)
+			c.spoil(t, ring)
+			if _, err := Open(ring.Dir); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func chmod(t *testing.T, path string, mode fs.FileMode) {
+	t.Helper()
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func rewrite(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A key that is there is not made again, nor is a client let in twice.
+func TestGenerateAgain(t *testing.T) {
+	ring := ringOf(t, true)
+	before, err := os.ReadFile(ring.path(clientsFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made, err := ring.Generate(true); err != nil || len(made) > 0 {
+		t.Errorf("made %v, %v", made, err)
+	}
+	if after, _ := os.ReadFile(ring.path(clientsFile)); !bytes.Equal(before, after) {
+		t.Errorf("%s was %q, is %q", clientsFile, before, after)
+	}
+}
+
+// A server without keys has a secret for this machine as long as it runs.
+func TestLoopback(t *testing.T) {
+	dir := t.TempDir()
+	chmod(t, dir, 0o700)
+	ring := open(t, dir)
+	if ring.Admits() {
+		t.Fatal("a keyring without keys admits somebody")
+	}
+	done, err := ring.OpenLoopback()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := serve(t, ring)
+	conn, err := Dial(t.Context(), h.address, open(t, dir), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	echo(t, conn)
+	done()
+	if _, err := os.Stat(ring.path(loopbackFile)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the secret is left: %v", err)
+	}
+}
+
+func FuzzReadFrame(f *testing.F) {
+	f.Add(frame.Append(nil, frame.Header{Kind: kindLogin, ID: Version}, make([]byte, 2*proofLen)))
+	f.Add(frame.Append(nil, frame.Header{Kind: kindRefuse}, []byte("no")))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := bytes.NewReader(b)
+		h, payload, err := readFrame(r)
+		if err == nil && (len(payload) > longest[h.Kind] || len(b)-r.Len() != frame.HeaderLen+len(payload)) {
+			t.Errorf("kind %d: %d bytes, of %d that were read", h.Kind, len(payload), len(b)-r.Len())
+		}
+	})
+}

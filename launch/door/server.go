@@ -1,0 +1,172 @@
+package door
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pprun/pprun/comm/frame"
+)
+
+const (
+	maxPending  = 64              // connections that have proved nothing yet
+	loginWithin = 5 * time.Second // time they have to
+)
+
+// A Server lets clients in.
+type Server struct {
+	mu      sync.Mutex
+	ring    *Keyring   // replaced as a whole
+	pending []net.Conn // oldest first
+}
+
+// NewServer lets in whom the keyring knows, which has a key of the server.
+func NewServer(ring *Keyring) *Server { return &Server{ring: ring} }
+
+// Replace has another keyring count from now on, but for the server's own key.
+func (s *Server) Replace(ring *Keyring) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ring.server = s.ring.server
+	s.ring = ring
+}
+
+func (s *Server) keyring() *Keyring {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ring
+}
+
+// A Client is who has been let in.
+type Client struct {
+	Name   string // for the log
+	key    string // public; empty: let in by a secret
+	secret []byte
+}
+
+// Knows says whether a client would still be let in.
+func (s *Server) Knows(c Client) bool {
+	r := s.keyring()
+	if c.secret != nil {
+		return slices.ContainsFunc(r.secrets, func(s secret) bool { return s.valid() && bytes.Equal(s.bytes, c.secret) })
+	}
+	_, ok := r.clients[c.key]
+	return ok
+}
+
+// Login lets a client in, or closes the connection. Anybody may connect: at most so many may be on their way in, and when
+// there are more, those lose who have taken the longest.
+func (s *Server) Login(conn net.Conn) (*tls.Conn, Client, error) {
+	s.admit(conn)
+	defer s.dismiss(conn)
+	conn.SetDeadline(time.Now().Add(loginWithin))
+	ring := s.keyring()
+	secure := tls.Server(conn, &tls.Config{
+		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{ring.server.cert}, NextProtos: []string{protocol},
+		ClientAuth: tls.RequestClientCert, SessionTicketsDisabled: true,
+	})
+	c, err := s.login(secure, ring)
+	if err != nil {
+		conn.Close()
+		return nil, c, err
+	}
+	return secure, c, conn.SetDeadline(time.Time{})
+}
+
+func (s *Server) login(secure *tls.Conn, ring *Keyring) (Client, error) {
+	var c Client
+	if err := secure.Handshake(); err != nil {
+		return c, err
+	}
+	h, proofs, err := readFrame(secure)
+	if err == nil && h.Kind != kindLogin {
+		err = fmt.Errorf("a frame of kind %d where the login belongs", h.Kind)
+	}
+	if err != nil {
+		return c, err
+	}
+	if h.ID != Version {
+		return c, refuse(secure, fmt.Errorf("it speaks login %d, this ppserver %d: use one version of pprun", h.ID, Version))
+	}
+	if key := keyOf(secure.ConnectionState()); key != nil {
+		c = Client{Name: Fingerprint(key), key: string(key)}
+		if _, ok := ring.clients[c.key]; ok {
+			return c, frame.Write(secure, frame.Header{Kind: kindWelcome}, nil)
+		}
+	}
+	exported, err := export(secure)
+	if err != nil {
+		return c, err
+	}
+	if known := ring.proved(proofs, exported); known != nil {
+		return Client{Name: "secret", secret: known}, frame.Write(secure, frame.Header{Kind: kindWelcome}, prove(known, roleServer, exported))
+	}
+	switch {
+	case c.key == "" && len(proofs) == 0:
+		return c, refuse(secure, errors.New("it has no key and no secret: ppserver keygen makes them"))
+	case c.key == "":
+		return c, refuse(secure, errors.New("its secret is not one of this ppserver"))
+	}
+	return c, refuse(secure, fmt.Errorf("its key %s is not authorized: ppserver authorize, where the server runs", c.Name))
+}
+
+// proved is the secret that one of the client's proofs is right for, nil if none is.
+func (r *Keyring) proved(proofs, exported []byte) []byte {
+	for len(proofs) >= proofLen {
+		for _, s := range r.secrets {
+			if s.valid() && hmac.Equal(prove(s.bytes, roleClient, exported), proofs[:proofLen]) {
+				return s.bytes
+			}
+		}
+		proofs = proofs[proofLen:]
+	}
+	return nil
+}
+
+func refuse(secure *tls.Conn, why error) error {
+	text := why.Error()
+	frame.Write(secure, frame.Header{Kind: kindRefuse}, []byte(text[:min(len(text), maxRefusal)]))
+	return why
+}
+
+// admit notes a connection that has proved nothing. Where there are too many, the address that has the most of them loses
+// its oldest.
+func (s *Server) admit(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending = append(s.pending, conn)
+	if len(s.pending) <= maxPending {
+		return
+	}
+	count, most := map[string]int{}, ""
+	for _, c := range s.pending {
+		from := source(c)
+		if count[from]++; count[from] > count[most] {
+			most = from
+		}
+	}
+	i := slices.IndexFunc(s.pending, func(c net.Conn) bool { return source(c) == most })
+	s.pending[i].Close()
+	s.pending = slices.Delete(s.pending, i, i+1)
+}
+
+// source is the address that a connection comes from, without the port.
+func source(conn net.Conn) string {
+	host, _, err := net.SplitHostPort(conn.RemoteAddr().String())
+	if err != nil {
+		return conn.RemoteAddr().String()
+	}
+	return host
+}
+
+func (s *Server) dismiss(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending = slices.DeleteFunc(s.pending, func(c net.Conn) bool { return c == conn })
+}
