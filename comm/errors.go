@@ -32,7 +32,8 @@ func (e *TaskError) Unwrap() error { return e.Err }
 
 // LostError says that a rank was lost. A task that was on it may have run, fully or partly. How its process ended is
 // known to pprun alone: Exit, Signal, OOM and Stderr are zero where a program is not started by pprun, where a message is
-// concerned and not a task, and where the word has not come within two seconds.
+// concerned and not a task, and where the word has not come within two seconds. Below a TaskError it is what the function
+// returned: another task, which it waited for, had it.
 type LostError struct {
 	Rank   int    // -1 where the job as a whole is lost
 	Node   string // its host
