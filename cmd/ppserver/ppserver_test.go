@@ -1,0 +1,287 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pprun/pprun/comm/frame"
+	"github.com/pprun/pprun/launch/agent"
+	"github.com/pprun/pprun/launch/door"
+)
+
+// TestMain lets the test binary be ppserver, and the agents of its clients.
+func TestMain(m *testing.M) {
+	if os.Getenv("PPSERVER_TEST_MAIN") != "" || len(os.Args) > 1 && (os.Args[1] == "agent" || os.Args[1] == "guard") {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// running is a ppserver on this machine.
+type running struct {
+	t       *testing.T
+	cmd     *exec.Cmd
+	keys    string
+	address string
+	stderr  bytes.Buffer // read after end
+}
+
+// command is ppserver with a directory of keys.
+func command(keys string, args ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], append([]string{"--keys", keys}, args...)...)
+	cmd.Env = append(os.Environ(), "PPSERVER_TEST_MAIN=1", "GORACE=atexit_sleep_ms=0")
+	return cmd
+}
+
+// start starts a ppserver without keys.
+func start(t *testing.T, args ...string) *running {
+	t.Helper()
+	r := &running{t: t, keys: filepath.Join(t.TempDir(), "keys")}
+	if os.Getuid() == 0 {
+		args = append(args, "--run-as", "nobody")
+	}
+	r.cmd = command(r.keys, append(args, "--listen", "127.0.0.1:"+freePort(t))...)
+	r.cmd.Stderr = &r.stderr
+	out, err := r.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.cmd.Process.Kill(); r.cmd.Wait() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	m := regexp.MustCompile(`^ppserver on (127\.0\.0\.1:\d+), \d+ workers, key SHA256:`).FindStringSubmatch(line)
+	if m == nil {
+		r.cmd.Wait()
+		t.Fatalf("ppserver says %q, %v\n%s", line, err, &r.stderr)
+	}
+	r.address = m[1]
+	return r
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+}
+
+// login makes a client, whose agent answers.
+func (r *running) login() *agent.Conn {
+	r.t.Helper()
+	c := r.dial()
+	if h := r.ask(c, agent.Version); h != agent.KindReady {
+		r.t.Fatalf("a frame of kind %d, want ready", h)
+	}
+	return c
+}
+
+func (r *running) dial() *agent.Conn {
+	r.t.Helper()
+	ring, err := door.Open(r.keys)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	conn, err := door.Dial(r.t.Context(), r.address, ring, false)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { conn.Close() })
+	return agent.NewConn(conn)
+}
+
+// ask says hello and returns the kind of the answer.
+func (r *running) ask(c *agent.Conn, version int) frame.Kind {
+	r.t.Helper()
+	if err := c.SendValue(frame.Header{Kind: agent.KindHello}, agent.Hello{Version: version, Job: "0123456789abcdef", Host: "here"}); err != nil {
+		r.t.Fatal(err)
+	}
+	for {
+		h, payload, err := c.Next()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if h.Kind == agent.KindFailure {
+			if f, err := agent.Decode[agent.Failure](payload); err != nil || f.Fix != "use one version of pprun" {
+				r.t.Errorf("%+v, %v", f, err)
+			}
+		}
+		if h.Kind != agent.KindBeat {
+			return h.Kind
+		}
+	}
+}
+
+// end waits for the end in order.
+func (r *running) end() {
+	r.t.Helper()
+	late := time.AfterFunc(time.Minute, func() { r.cmd.Process.Kill() })
+	defer late.Stop()
+	if err := r.cmd.Wait(); err != nil {
+		r.t.Errorf("ppserver: %v\n%s", err, &r.stderr)
+	}
+	if _, err := os.Stat(filepath.Join(r.keys, "secret.loopback")); !errors.Is(err, fs.ErrNotExist) {
+		r.t.Errorf("the secret is left: %v", err)
+	}
+}
+
+func (r *running) signal(s syscall.Signal) {
+	r.t.Helper()
+	if err := r.cmd.Process.Signal(s); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func TestVersionOfAgent(t *testing.T) {
+	r := start(t)
+	if kind := r.ask(r.dial(), agent.Version+1); kind != agent.KindFailure {
+		t.Errorf("a frame of kind %d, want a failure", kind)
+	}
+	r.signal(syscall.SIGINT)
+	r.end()
+}
+
+// With -t it ends by itself, and its pid file with it.
+func TestIdle(t *testing.T) {
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	r := start(t, "-t", "1", "-P", pidFile)
+	if text, err := os.ReadFile(pidFile); err != nil || strings.TrimSpace(string(text)) != strconv.Itoa(r.cmd.Process.Pid) {
+		t.Errorf("pid file: %q, %v, want %d", text, err, r.cmd.Process.Pid)
+	}
+	r.end()
+	if _, err := os.Stat(pidFile); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the pid file is left: %v", err)
+	}
+}
+
+// TERM lets clients finish and takes no new ones.
+func TestDrain(t *testing.T) {
+	r := start(t, "--log-format", "json")
+	c := r.login()
+	r.signal(syscall.SIGTERM)
+	for {
+		conn, err := net.Dial("tcp", r.address)
+		if err != nil {
+			break
+		}
+		conn.Close()
+		time.Sleep(10 * time.Millisecond)
+	}
+	c.Send(frame.Header{Kind: agent.KindBye}, nil)
+	for kind := frame.Kind(0); kind != agent.KindDone; {
+		h, _, err := c.Next()
+		if err != nil {
+			t.Fatalf("a client that was there is ended: %v", err)
+		}
+		kind = h.Kind
+	}
+	c.Close()
+	r.end()
+	var said []string
+	for line := range strings.Lines(r.stderr.String()) {
+		var entry struct{ Msg, Key, Address, Agent string }
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Errorf("%q: %v", line, err)
+		}
+		if entry.Key == "secret" && strings.HasPrefix(entry.Address, "127.0.0.1:") {
+			said = append(said, entry.Msg+" "+entry.Agent)
+		}
+	}
+	if got := strings.Join(said, ","); got != "login ,end exit status 0" {
+		t.Errorf("the log has %q:\n%s", got, &r.stderr)
+	}
+}
+
+// A second TERM ends the clients, too.
+func TestSecondTerm(t *testing.T) {
+	r := start(t)
+	c := r.login()
+	r.signal(syscall.SIGTERM)
+	for {
+		if _, err := net.Dial("tcp", r.address); err != nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	r.signal(syscall.SIGTERM)
+	for err := error(nil); err == nil; {
+		_, _, err = c.Next()
+	}
+	r.end()
+}
+
+func TestUsage(t *testing.T) {
+	for _, c := range []struct {
+		args   string
+		status int
+		want   string
+	}{
+		{"--listen 0.0.0.0", 64, "is every address of this machine: name one"},
+		{"--listen [::]:7", 64, "is every address of this machine: name one"},
+		{"--listen 192.0.2.1", 1, "without keys anybody could come in: ppserver keygen"},
+		{"--secret", 64, "a secret never stands on a command line"},
+		{"--port 70000", 64, "want a port from 1 to 65535"},
+		{"-w 0", 64, "want at least 1"},
+		{"--log-format xml", 64, "want text or json"},
+		{"--nonsense", 64, "see ppserver --help"},
+		{"nonsense", 64, "no such command"},
+		{"authorize", 64, "see ppserver --help"},
+		{"authorize rubbish", 64, "is no public key"},
+	} {
+		args := strings.Fields(c.args)
+		if os.Getuid() == 0 {
+			args = append([]string{"--run-as", "nobody"}, args...)
+		}
+		cmd := command(filepath.Join(t.TempDir(), "keys"), args...)
+		out, _ := cmd.CombinedOutput()
+		if got := cmd.ProcessState.ExitCode(); got != c.status || !strings.HasPrefix(string(out), "ppserver: ") || !strings.Contains(string(out), c.want) {
+			t.Errorf("ppserver %s: exit status %d, want %d: %s, want %q", c.args, got, c.status, out, c.want)
+		}
+	}
+	out, err := command(t.TempDir(), "--help").Output()
+	if lines := bytes.Count(out, []byte("\n")); err != nil || lines < 10 || lines > 50 {
+		t.Errorf("--help: %d lines, %v", lines, err)
+	}
+}
+
+// Standard input gives a key, too.
+func TestAuthorize(t *testing.T) {
+	keys, others := filepath.Join(t.TempDir(), "keys"), filepath.Join(t.TempDir(), "keys")
+	run := func(cmd *exec.Cmd) string {
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %v\n%s", cmd.Args, err, out)
+		}
+		return string(out)
+	}
+	run(command(keys, "keygen", "--secret"))
+	said := run(command(others, "keygen"))
+	public := regexp.MustCompile(`ed25519 [^']+`).FindString(said)
+	cmd := command(keys, "authorize", "-")
+	cmd.Stdin = strings.NewReader(public + " other\n")
+	run(cmd)
+	text, err := os.ReadFile(filepath.Join(keys, "authorized_clients"))
+	if err != nil || !strings.HasSuffix(string(text), public+" other\n") {
+		t.Errorf("%q, %v", text, err)
+	}
+	if st, err := os.Stat(filepath.Join(keys, "secret")); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("secret: %v, %v", st, err)
+	}
+}
