@@ -142,7 +142,9 @@ func (a *agent) accept() {
 			a.t.Errorf("give rank %d its place: %v", p.Rank, err)
 		}
 		a.asked <- asker
-		a.serve.Go(func() { a.ended <- ending{p.Rank, asker.Ask.Role, asker.Wait(func(why string) { a.relayed <- why })} })
+		a.serve.Go(func() {
+			a.ended <- ending{p.Rank, asker.Ask.Role, asker.Wait(place.News{Relayed: func(why string) { a.relayed <- why }, Orphan: func() {}})}
+		})
 	}
 }
 

@@ -39,6 +39,7 @@ func join(ctx context.Context, agent *place.Link, role place.Role, s settings, f
 			c.left.Store(true)
 			return nil, err
 		}
+		c.orphaned = func() { agent.Orphan() }
 		c.run(l, leave)
 		return c, nil
 	}
@@ -141,6 +142,11 @@ func (c *Comm) read(l *link) {
 			reason := "the link to the hub broke: " + err.Error()
 			if errors.Is(err, io.EOF) {
 				reason = "it ended, or the link to it was cut"
+			}
+			select {
+			case <-c.bye:
+			default:
+				c.orphaned()
 			}
 			c.fail(&LostError{Rank: 0, Node: c.nodeName(0), Reason: reason})
 			l.conn.Close()

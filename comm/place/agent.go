@@ -82,15 +82,22 @@ func (a *Asker) Refuse(reason string) {
 	a.conn.Close()
 }
 
-// Wait blocks until the rank has said bye (true) or its end of the connection is gone (false). relayed is told why its
-// link to the hub goes through the relay.
-func (a *Asker) Wait(relayed func(why string)) (bye bool) {
+// News is what a rank says while it is in the job.
+type News struct {
+	Relayed func(why string) // its link to the hub goes through the relay
+	Orphan  func()           // its link to the hub has ended before the job
+}
+
+// Wait blocks until the rank has said bye (true) or its end of the connection is gone (false).
+func (a *Asker) Wait(news News) (bye bool) {
 	defer a.conn.Close()
 	for {
 		h, payload, err := a.r.Next()
 		switch {
 		case err == nil && h.Kind == kindRelayed:
-			relayed(string(payload))
+			news.Relayed(string(payload))
+		case err == nil && h.Kind == kindOrphan:
+			news.Orphan()
 		default:
 			return err == nil && h.Kind == kindBye
 		}

@@ -6,6 +6,7 @@
 //	                refuse  why not (this rank was taken already, other protocol version)
 //	agent -> rank   death   how another rank's process ended (to rank 0)
 //	rank -> agent   relayed my link to the hub goes through the relay, since no other way was found: why
+//	rank -> agent   orphan  my link to the hub has ended before the job has: what I do now may come of that
 //	rank -> agent   bye     I have left the job in order
 //
 //	rank -> agent   ask     on a connection of its own: a relay to the hub
@@ -25,7 +26,7 @@ import (
 )
 
 // Version of the rank-agent protocol.
-const Version = 3 // 2: deaths; 3: relays
+const Version = 4 // 2: deaths; 3: relays; 4: orphans
 
 // Role is what a rank says it is.
 type Role uint8

@@ -50,7 +50,7 @@ func answer(t *testing.T, l *net.UnixListener, f func(*Asker)) <-chan bool {
 			return
 		}
 		f(a)
-		bye <- a.Wait(func(string) {})
+		bye <- a.Wait(News{})
 	}()
 	return bye
 }
@@ -148,7 +148,7 @@ func TestRelay(t *testing.T) {
 		if err == nil {
 			err = a.Give(Place{Size: 2, Rank: 1}, nil)
 		}
-		go a.Wait(func(s string) { why <- s })
+		go a.Wait(News{Relayed: func(s string) { why <- s }, Orphan: func() { why <- "orphan" }})
 		served <- err
 		c, _ = l.AcceptUnix()
 		a, err = Accept(c)
@@ -189,6 +189,12 @@ func TestRelay(t *testing.T) {
 	}
 	if s := <-why; len(s) != 4<<10 {
 		t.Errorf("the agent is told %d bytes", len(s))
+	}
+	if err := link.Orphan(); err != nil {
+		t.Error(err)
+	}
+	if s := <-why; s != "orphan" {
+		t.Errorf("the agent is told %q", s)
 	}
 }
 

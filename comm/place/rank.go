@@ -178,6 +178,10 @@ func (l *Link) Relayed(why string) error {
 	return frame.Write(l.conn, frame.Header{Kind: kindRelayed}, []byte(why[:min(len(why), limits[kindRelayed])]))
 }
 
+// Orphan tells the agent that the link to the hub has ended before the job has: if this rank fails now, it is not for
+// itself.
+func (l *Link) Orphan() error { return frame.Write(l.conn, frame.Header{Kind: kindOrphan}, nil) }
+
 // Bye tells the agent that this rank has left the job in order, and closes the link.
 func (l *Link) Bye() error {
 	var err error

@@ -19,6 +19,7 @@ const (
 	kindDeath   frame.Kind = 5 // agent -> rank: CBOR Death
 	kindRelay   frame.Kind = 6 // agent -> rank: empty; the last frame on its connection
 	kindRelayed frame.Kind = 7 // rank -> agent: text
+	kindOrphan  frame.Kind = 8 // rank -> agent: empty
 )
 
 var limits = frame.Limits{
@@ -29,6 +30,7 @@ var limits = frame.Limits{
 	kindDeath:   16 << 10,
 	kindRelay:   frame.NoPayload,
 	kindRelayed: 4 << 10,
+	kindOrphan:  frame.NoPayload,
 }
 
 // maxListeners bounds the descriptors that travel with a place.

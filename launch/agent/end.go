@@ -33,7 +33,7 @@ func (e *ender) end(grace time.Duration) {
 	e.mu.Unlock()
 	if first {
 		for _, r := range e.a.all() {
-			if r.alive() {
+			if r.alive() && !exiting(int(r.pid.Load())) { // else it is its own end, which others may have failed for
 				r.killed.Store(true)
 			}
 		}

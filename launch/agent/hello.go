@@ -35,7 +35,7 @@ func (a *agent) welcome(payload []byte) error {
 	r := Ready{Version: Version, OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), PID: os.Getpid()}
 	r.Hostname, _ = os.Hostname()
 	if a.cfg.Remote {
-		r.Release, r.Reached = release(), cmp.Or(a.cfg.Reached, reached(os.Getenv("SSH_CONNECTION")))
+		r.Release, r.Reached = Release(), cmp.Or(a.cfg.Reached, reached(os.Getenv("SSH_CONNECTION")))
 		if r.Digest, err = Identity(); err != nil {
 			return fmt.Errorf("hello: %w", err)
 		}
@@ -78,8 +78,8 @@ func reached(connection string) string {
 	return f[2]
 }
 
-// release is the version that `go install` or the version control system gave this build.
-func release() string {
+// Release is the version that `go install` or the version control system gave this build.
+func Release() string {
 	b, ok := debug.ReadBuildInfo()
 	if !ok {
 		return ""

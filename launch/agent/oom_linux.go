@@ -33,6 +33,25 @@ func countOOM() *oomCounter {
 	return o
 }
 
+// limit is the most memory that the group, with those above it, may have; 0: it is not known to be limited.
+func (o *oomCounter) limit() (least int64) {
+	for _, path := range o.files {
+		for dir := filepath.Dir(path); len(dir) > len("/sys/fs/cgroup"); dir = filepath.Dir(dir) {
+			for _, name := range []string{"memory.max", "memory.limit_in_bytes"} {
+				b, _ := os.ReadFile(filepath.Join(dir, name))
+				n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+				if err == nil && n < unlimited && (least == 0 || n < least) {
+					least = n
+				}
+			}
+		}
+	}
+	return least
+}
+
+// unlimited is below what groups of version 1 call so: the largest multiple of a page.
+const unlimited = 1 << 62
+
 // count adds up the oom_kill lines; a file that is not there counts nothing.
 func (o *oomCounter) count() (n int64) {
 	for _, path := range o.files {

@@ -6,4 +6,5 @@ type oomCounter struct{}
 
 func countOOM() *oomCounter { return nil }
 
-func (*oomCounter) moved() bool { return false }
+func (*oomCounter) moved() bool  { return false }
+func (*oomCounter) limit() int64 { return 0 }

@@ -20,7 +20,7 @@ const (
 	gatherBelow = 16 << 10               // a stream that brings less in gather is read so seldom
 	gather      = time.Millisecond
 	pipeLen     = 256 << 10 // of a stream that has brought so much
-	tailLen     = 4 << 10
+	tailLen     = StderrLen
 )
 
 // outputBuffers have room for a frame with its header.

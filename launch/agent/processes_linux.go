@@ -17,6 +17,7 @@ const maxRSSUnit = 1 << 10
 type process struct {
 	pid, parent, session int
 	zombie               bool
+	exiting              bool // it has begun to end, or is a zombie
 }
 
 // processes reads the process table, except what ends meanwhile.
@@ -41,7 +42,7 @@ func processes() []process {
 	return ps
 }
 
-// readProcess reads the first fields of /proc/PID/stat (proc_pid_stat(5)): pid (command) state ppid pgrp session.
+// readProcess reads the first fields of /proc/PID/stat (proc_pid_stat(5)): pid (command) state ppid pgrp session tty tpgid flags.
 func readProcess(pid int, buf []byte) (process, bool) {
 	fd, err := syscall.Open("/proc/"+strconv.Itoa(pid)+"/stat", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 	if err != nil {
@@ -57,13 +58,23 @@ func readProcess(pid int, buf []byte) (process, bool) {
 		return process{}, false
 	}
 	f := bytes.Fields(buf[end+1 : n])
-	if len(f) < 4 {
+	if len(f) < 7 {
 		return process{}, false
 	}
 	p := process{pid: pid, zombie: f[0][0] == 'Z' || f[0][0] == 'X'}
 	p.parent, _ = strconv.Atoi(string(f[1]))
 	p.session, _ = strconv.Atoi(string(f[3]))
+	flags, _ := strconv.ParseUint(string(f[6]), 10, 64)
+	p.exiting = p.zombie || flags&pfExiting != 0
 	return p, true
+}
+
+const pfExiting = 4 // PF_EXITING of the kernel's sched.h
+
+// exiting says whether a process has begun to end: its connections may be closed, but nobody can wait for it yet.
+func exiting(pid int) bool {
+	p, ok := readProcess(pid, make([]byte, 512))
+	return ok && p.exiting
 }
 
 // job returns the processes of the job: all descendants of the agent but the guard.

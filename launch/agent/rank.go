@@ -24,7 +24,7 @@ type rank struct {
 	begun  time.Time
 	ended  chan struct{} // closed when the process has ended
 	end    ending        // read after ended
-	wall   time.Duration // read after ended
+	over   time.Time     // read after ended
 	killed atomic.Bool   // the agent had been told to end it
 	told   chan struct{} // closed when its start has been told: its end is told after that
 }
@@ -130,7 +130,7 @@ func (a *agent) watch(r *rank, ours [3]int) {
 	streams.Go(r.err.relay)
 	a.reaper.expect(int(r.pid.Load()), watcher{
 		ended: func(e ending) {
-			r.end, r.wall = e, time.Since(r.begun)
+			r.end, r.over = e, time.Now()
 			close(r.ended)
 		},
 		stopped: func(s syscall.Signal) { a.noteStopped(r, s) },
@@ -168,7 +168,7 @@ func (a *agent) exit(r *rank, joined, left bool) Exit {
 	s := r.end.status
 	x := Exit{
 		Rank: r.Rank.Rank, PID: int(r.pid.Load()), Incarnation: r.incarnation, Code: s.ExitStatus(), Killed: r.killed.Load(), Joined: joined, Left: left,
-		Wall: r.wall, User: time.Duration(r.end.usage.Utime.Nano()), System: time.Duration(r.end.usage.Stime.Nano()),
+		Orphan: r.seat.orphan.Load(), Wall: r.over.Sub(r.begun), Ago: time.Since(r.over), User: time.Duration(r.end.usage.Utime.Nano()), System: time.Duration(r.end.usage.Stime.Nano()),
 		MaxRSS: int64(r.end.usage.Maxrss) * maxRSSUnit, Stderr: r.err.tail,
 	}
 	if r.feed != nil {
@@ -176,7 +176,9 @@ func (a *agent) exit(r *rank, joined, left bool) Exit {
 	}
 	if s.Signaled() {
 		x.Signal, x.Core = int(s.Signal()), s.CoreDump()
-		x.OOM = s.Signal() == syscall.SIGKILL && !x.Killed && a.oom.moved()
+		if x.OOM = s.Signal() == syscall.SIGKILL && !x.Killed && a.oom.moved(); x.OOM {
+			x.OOMLimit = a.oom.limit()
+		}
 	}
 	return x
 }

@@ -142,7 +142,7 @@ func (r *relayed) seat(c *net.UnixConn) {
 		if err := k.Give(place.Place{Size: 2, Rank: 1}, nil); err != nil {
 			r.t.Error(err)
 		}
-		k.Wait(func(string) {})
+		k.Wait(place.News{})
 	}
 }
 

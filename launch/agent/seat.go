@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -23,6 +24,8 @@ type seat struct {
 	owner int          // pid of the process that has it, 0: free
 	asker *place.Asker // its connection
 	gone  chan bool    // receives, when the connection ends, whether the rank had said bye
+
+	orphan atomic.Bool // its link to the hub has ended before the job
 }
 
 // take gives the seat to the asker.
@@ -152,8 +155,11 @@ func (a *agent) seat(c *net.UnixConn, s *Start) {
 		a.hub.close() // rank 0 has it now, and a hub without rank 0 must refuse, not queue
 		defer a.deaths.tell(k)()
 	}
-	r.seat.gone <- k.Wait(func(why string) {
-		a.conn.Send(frame.Header{Kind: KindRelayed, Src: uint32(k.Ask.Rank)}, []byte(why))
+	r.seat.gone <- k.Wait(place.News{
+		Relayed: func(why string) {
+			a.conn.Send(frame.Header{Kind: KindRelayed, Src: uint32(k.Ask.Rank)}, []byte(why))
+		},
+		Orphan: func() { r.seat.orphan.Store(true) },
 	})
 }
 

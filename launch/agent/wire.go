@@ -7,7 +7,7 @@ import (
 )
 
 // Version of the launcher-agent protocol.
-const Version = 4 // 2: respawn, death; 3: relays; 4: credit for input that was read
+const Version = 5 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended
 
 // The launcher-agent protocol: frames of comm/frame over any byte stream (socketpair, ssh session, TLS), structured
 // payloads in CBOR. Both ends may send ahead: frames are handled in order, so a launcher that needs no answer does not wait.
@@ -237,17 +237,23 @@ type Respawned struct {
 type Exit struct {
 	Rank, PID    int
 	Incarnation  uint32
-	Code         int  // exit status, -1 when a signal ended it
-	Signal       int  // 0: it exited
-	Core, OOM    bool // OOM: the kernel's out-of-memory killer did it
-	Killed       bool // the agent had been told to end it
-	Joined, Left bool // it had left the job in order (bye)
+	Code         int   // exit status, -1 when a signal ended it
+	Signal       int   // 0: it exited
+	Core, OOM    bool  // OOM: the kernel's out-of-memory killer did it
+	Killed       bool  // the agent had been told to end it
+	OOMLimit     int64 // bytes that its memory group may have, if OOM and known
+	Joined, Left bool  // it had left the job in order (bye)
+	Orphan       bool  // its link to the hub had ended before
 	Wall         time.Duration
+	Ago          time.Duration // how long it had ended when this was sent: all its output goes first
 	User, System time.Duration
 	MaxRSS       int64  // bytes
 	StdinRead    int64  // bytes it took of the standard input that was forwarded to it
-	Stderr       []byte // last lines of its standard error, at most 4 KiB
+	Stderr       []byte // the end of its standard error, at most StderrLen
 }
+
+// StderrLen is how many bytes of its standard error the end of a rank comes with.
+const StderrLen = 4 << 10
 
 // Failure is why the agent could not do what it was asked.
 type Failure struct {
