@@ -12,7 +12,7 @@ import (
 // Plan returns where Run would put the ranks, and the warning it would give. It connects to the nodes only where their
 // CPUs decide; where they do not, Slots may be unknown (0). The status and error of a failure are those of Run.
 func Plan(ctx context.Context, c Config) (p Placement, status int, err error) {
-	c.StdinTo = StdinNone
+	c.StdinTo, c.Report = StdinNone, ""
 	j := newJob(ctx, c)
 	if !j.plan() {
 		status, err = j.end()

@@ -1,7 +1,10 @@
 package launch
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -15,7 +18,7 @@ func (j *job) end() (int, error) {
 	j.sayDetours()
 	j.dismiss()
 	j.tellLosses()
-	return j.report()
+	return j.outcome()
 }
 
 // endRanks waits for the ranks of a condemned job to be gone.
@@ -112,8 +115,8 @@ func (j *job) tooLate(e event) {
 	}
 }
 
-// report flushes the output and returns the outcome.
-func (j *job) report() (int, error) {
+// outcome flushes the output, writes the report and returns how the job went.
+func (j *job) outcome() (int, error) {
 	j.tick.Stop()
 	j.meter.clear()
 	defer j.signals.stop()
@@ -140,12 +143,18 @@ func (j *job) report() (int, error) {
 		j.take(<-j.events)
 	}
 	j.out.close()
-	switch v := j.verdict; {
-	case v == nil:
-		return j.status, nil
-	case v.text == "":
-		return v.status, nil
-	default:
-		return v.status, &failure{v.status, v.text}
+	status, text := j.status, ""
+	if j.verdict != nil {
+		status, text = j.verdict.judge()
 	}
+	if j.Report != "" {
+		if err := j.writeReport(status, text); err != nil {
+			status = cmp.Or(status, StatusFailed)
+			text = strings.TrimPrefix(text+"\n"+fmt.Sprintf("--report %s: %v", j.Report, underlying(err)), "\n")
+		}
+	}
+	if text == "" {
+		return status, nil
+	}
+	return status, &failure{status, text}
 }

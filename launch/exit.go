@@ -17,6 +17,10 @@ import (
 
 // exited takes in the end of a rank. The first that failed by itself is the reason for the job's end.
 func (j *job) exited(n *node, e agent.Exit) {
+	if !slices.Contains(n.ranks, e.Rank) {
+		return
+	}
+	p := j.certify(n, e)
 	if !n.running[e.Rank] {
 		return
 	}
@@ -28,7 +32,12 @@ func (j *job) exited(n *node, e agent.Exit) {
 		defer j.hubEnded()
 	}
 	deserted := e.Joined && !e.Left
-	if e.Code == 0 && e.Signal == 0 && !deserted || e.Killed || j.verdict != nil {
+	if e.Code == 0 && e.Signal == 0 && !deserted || e.Killed {
+		return
+	}
+	l := loss{rank: e.Rank, host: n.host.Host, process: p, how: ending(e)}
+	if j.verdict != nil {
+		j.verdict.also(failedRank(l, e))
 		return
 	}
 	again := j.replaceable(e.Rank) && !j.over && int(j.lives[e.Rank].incarnation) < j.Respawn
@@ -39,7 +48,6 @@ func (j *job) exited(n *node, e agent.Exit) {
 		d.Signal = signalName(syscall.Signal(e.Signal))
 	}
 	j.announce(d)
-	l := loss{rank: e.Rank, host: n.host.Host, pid: e.PID, how: ending(e)}
 	switch {
 	case j.replaceable(e.Rank):
 		j.replace(n, l, e, again)
@@ -47,11 +55,7 @@ func (j *job) exited(n *node, e agent.Exit) {
 		l.how += advice(e)
 		j.goOn(exitStatus(e), l)
 	default:
-		text := l.String() + advice(e)
-		if j.running > 0 {
-			text += fmt.Sprintf(": job aborted, %s ended", count(j.running, "other rank"))
-		}
-		j.condemn(&verdict{status: exitStatus(e), text: text})
+		j.condemn(&verdict{causes: []cause{failedRank(l, e)}, others: j.running})
 	}
 }
 
@@ -90,6 +94,9 @@ func ending(e agent.Exit) string {
 	}
 	if e.OOM {
 		text += ", out of memory"
+	}
+	if e.OOMLimit > 0 {
+		text += ": the limit is " + sizeOf(e.OOMLimit)
 	}
 	return text + ")"
 }

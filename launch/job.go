@@ -58,10 +58,11 @@ type job struct {
 	detouredAt  time.Time // when the first of them said so
 	verdict     *verdict
 
-	lives  []life // by rank
-	losses losses
-	over   bool // rank 0, the hub, has ended: ranks that serve have nothing more to do
-	status int  // of the first failure that did not end the job
+	lives     []life     // by rank
+	processes []*Process // as they were started
+	losses    losses
+	over      bool // rank 0, the hub, has ended: ranks that serve have nothing more to do
+	status    int  // of the first failure that did not end the job
 
 	respawns  []respawn        // to be ordered, soonest first
 	respawnAt <-chan time.Time // the first is due
@@ -73,6 +74,9 @@ type verdict struct {
 	status int
 	text   string         // may be empty, may have several lines
 	signal syscall.Signal // for the ranks; 0: TERM
+
+	causes []cause // instead of status and text: what failed, of which one is the reason
+	others int     // ranks that ran when the first of them came
 }
 
 // clockTick is the grain of the job's clock, by which it notices silence.
@@ -235,6 +239,9 @@ func (j *job) take(e event) {
 		n.listening = &v
 	case agent.Started:
 		n.pids = v.PIDs
+		for i := range min(len(n.ranks), len(v.PIDs)) {
+			j.born(n, n.ranks[i], v.PIDs[i])
+		}
 	case credit:
 		j.stdin.credit(v)
 	case role:

@@ -42,6 +42,8 @@ type Config struct {
 	SSHConfig    string        // ssh configuration file instead of the user's; empty: as ssh does
 	SSHCommand   string        // what reaches nodes instead of package ssh, see Command; empty: nothing does
 
+	Report string // file that tells, when the job has ended, how every process did: see type Report; empty: none
+
 	Verbose, Quiet bool // say when all ranks are up; say nothing but errors
 
 	Stdin          *os.File // nil: none
@@ -97,6 +99,11 @@ const (
 // replaced (see OnFail), else that of the first rank that failed by itself, or one of the Status values. The error, where there is something to say, explains the status
 // in one or more lines. Run handles the signals of the process while it runs, and uses its terminal.
 func Run(ctx context.Context, c Config) (status int, err error) {
+	if c.Report != "" {
+		if err := checkReport(c.Report); err != nil {
+			return StatusUsage, err
+		}
+	}
 	j := newJob(ctx, c)
 	if j.plan() && j.launch() && j.place() && j.stage() && j.listen() && j.start() {
 		j.attend()

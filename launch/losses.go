@@ -21,22 +21,36 @@ const foldLosses = 4
 
 // loss is the end of a rank that does not end the job.
 type loss struct {
-	rank  int
-	host  string
-	pid   int // 0: it had no process
-	how   string
-	then  string // what comes of it; may be empty
-	thens string // the same of many that end alike
-	quiet bool   // nobody misses it
+	rank    int
+	host    string
+	process *Process // nil: it had none
+	how     string
+	then    string // what comes of it; may be empty
+	thens   string // the same of many that end alike
+	quiet   bool   // nobody misses it
 }
 
 // String says who was lost and how.
 func (l loss) String() string {
 	text := fmt.Sprintf("rank %d on %s", l.rank, l.host)
-	if l.pid != 0 {
-		text += fmt.Sprintf(" (pid %d)", l.pid)
+	if p := l.process; p != nil {
+		text += fmt.Sprintf(" (pid %d, after %s)", p.PID, lasted(p.Wall))
 	}
 	return text + ": " + l.how
+}
+
+// lasted writes a time in seconds as people read it.
+func lasted(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	switch {
+	case d < 100*time.Millisecond:
+		return d.Round(time.Millisecond).String()
+	case d < 10*time.Second:
+		return d.Round(10 * time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
 }
 
 // tell has a loss told soon.

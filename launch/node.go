@@ -37,6 +37,8 @@ type node struct {
 	running    map[int]bool // ranks that have not ended
 	failed     string       // why this node cannot take part; empty: it can
 	status     int          // exit status that failed calls for
+	fate       string       // how it was lost while ranks ran; empty: it was not
+	guilty     bool         // its loss decides the status of the job
 	done, gone bool         // said done; connection ended
 	silent     bool         // it ended because the agent said nothing
 	copied     atomic.Int64 // bytes of the program, uncompressed, that are on their way or there

@@ -14,6 +14,7 @@ import (
 type life struct {
 	role        place.Role // what the last process that said so is
 	incarnation uint32     // of the present process, or of the one to come
+	process     *Process   // the present one, or the last; nil before the first
 	short       int        // processes in a row that did not live for settled
 }
 
@@ -68,7 +69,7 @@ func (j *job) replace(n *node, l loss, e agent.Exit, again bool) {
 			l.then, l.thens = l.then+given, l.thens+given
 		}
 	}
-	j.noteIfWaiting(exitStatus(e))
+	j.noteIfWaiting(exitStatus(e), &l.process.RootCause)
 	j.tell(l)
 }
 
@@ -78,28 +79,28 @@ func (j *job) outlive(l loss, e agent.Exit) {
 	if e.Incarnation > 0 {
 		return
 	}
-	j.noteIfWaiting(exitStatus(e))
+	j.noteIfWaiting(exitStatus(e), &l.process.RootCause)
 	l.then, l.thens, l.quiet = "its work was done", "their work was done", j.OnFail != OnFailWait
 	j.tell(l)
 }
 
-// note notes the status of a failure that does not end the job.
-func (j *job) note(status int) {
+// note notes the status of a failure that does not end the job. The first is the root cause.
+func (j *job) note(status int, root *bool) {
 	if j.status == 0 {
-		j.status = status
+		j.status, *root = status, true
 	}
 }
 
 // noteIfWaiting notes the status of a rank whose tasks are redone.
-func (j *job) noteIfWaiting(status int) {
+func (j *job) noteIfWaiting(status int, root *bool) {
 	if j.OnFail == OnFailWait {
-		j.note(status)
+		j.note(status, root)
 	}
 }
 
 // goOn takes in the failure of a rank that the others are to survive.
 func (j *job) goOn(status int, l loss) {
-	j.note(status)
+	j.note(status, &l.process.RootCause)
 	if j.running > 0 {
 		l.then, l.thens = othersGoOn, othersGoOn
 	}
@@ -136,7 +137,11 @@ func (j *job) orderRespawns() {
 
 // respawned takes in the answer to a respawn: one that failed is not tried again.
 func (j *job) respawned(n *node, r agent.Respawned) {
-	if r.PID != 0 || !n.running[r.Rank] {
+	if !n.running[r.Rank] {
+		return
+	}
+	if r.PID != 0 {
+		j.born(n, r.Rank, r.PID)
 		return
 	}
 	delete(n.running, r.Rank)
@@ -161,7 +166,14 @@ func (j *job) loseRanks(n *node, how string) {
 	j.respawns = slices.DeleteFunc(j.respawns, func(r respawn) bool { return r.node == n })
 	j.running -= len(n.running)
 	clear(n.running)
+	n.fate = how
+	for _, r := range ranks {
+		if p := j.lives[r].process; p != nil && p.End == nil {
+			p.Lost = how
+		}
+	}
 	if j.verdict != nil {
+		j.verdict.also(lostNode(n, how))
 		return
 	}
 	for _, r := range ranks {
@@ -173,13 +185,13 @@ func (j *job) loseRanks(n *node, how string) {
 	replaceable := !slices.ContainsFunc(n.ranks, func(r int) bool { return !j.replaceable(r) })
 	switch {
 	case replaceable:
-		j.noteIfWaiting(StatusFailed)
+		j.noteIfWaiting(StatusFailed, &n.guilty)
 		j.say("%s: their %s", how, redone)
 	case (j.OnFail == OnFailWait || j.OnFail == OnFailContinue) && j.running > 0:
-		j.note(StatusFailed)
+		j.note(StatusFailed, &n.guilty)
 		j.say("%s: %s", how, othersGoOn)
 	default:
-		j.condemn(&verdict{status: StatusFailed, text: how + ": job aborted"})
+		j.condemn(&verdict{causes: []cause{lostNode(n, how)}})
 	}
 	if n.pids == nil {
 		n.pids = []int{} // nobody waits any more for it to start its ranks

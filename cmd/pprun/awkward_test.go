@@ -298,7 +298,7 @@ func sshCommand(t *testing.T, l lab, name string, table *table) {
 		}
 	}
 	l.finish(l.Exec("head", l.pprun, "--ssh", "ssh", "--host", "node3:1,node4:1", "sh", "-c", "[ $PPRUN_RANK = 1 ] && exit 9; exec sleep 1000")).want(t, 9,
-		`^pprun: rank 1 on node4 \(pid \d+\): exit status 9: job aborted, 1 other rank ended\n$`)
+		`^pprun: rank 1 on node4 \(pid \d+, after \S+\): exit status 9: job aborted, 1 other rank ended\n$`)
 }
 
 // run prepares the node, runs the program there and makes the node fresh again.

@@ -33,10 +33,10 @@ var farms = []farm{
 	{name: "no port is open, since a job on one machine needs no network", run: ports, under: []string{"unshare", "--net", "--map-root-user"}},
 	{name: "an error that rank 0 returns is the end of the job, and is said once", run: unhandled, status: 1,
 		stderr: `rank 0: comm: farm_open on rank \d \(\S+\): open /no/such/file: no such file or directory\n` +
-			`pprun: rank 0 on \S+ \(pid \d+\): exit status 1(: job aborted, \d other ranks? ended)?\n`},
+			`pprun: rank 0 on \S+ \(pid \d+, after \S+\): exit status 1(: job aborted, \d other ranks? ended)?\n`},
 	{name: "a job in which no rank would run a task is refused", run: unhandled, opts: []comm.InitOption{comm.Slots(0)}, status: 1,
 		stderr: `pprun: rank 0: comm: no rank has a slot: nobody would run a task\n` +
-			`pprun: rank 0 on \S+ \(pid \d+\): exit status 1(: job aborted, \d other ranks? ended)?\n`},
+			`pprun: rank 0 on \S+ \(pid \d+, after \S+\): exit status 1(: job aborted, \d other ranks? ended)?\n`},
 }
 
 // A farm is a program and what it has to print.
@@ -252,7 +252,7 @@ func ports(ctx context.Context, c *comm.Comm) error {
 }
 
 // tooLate is what pprun says, even if it is to be quiet, of a rank that it finds killed when the job is over.
-const tooLate = `(pprun: rank \d on \S+ \(pid \d+\): killed by signal 9 \(SIGKILL\): its work was done\n)*`
+const tooLate = `(pprun: rank \d on \S+ \(pid \d+, after \S+\): killed by signal 9 \(SIGKILL\): its work was done\n)*`
 
 // onlyWorkers lets rank 0 run no task.
 func onlyWorkers() (opts []comm.InitOption) {

@@ -69,6 +69,7 @@ func (o *options) flags() *pflag.FlagSet {
 	f.Var(stdin{&c.StdinTo}, "stdin", "")
 	f.Var(choice[launch.Label]{&c.Label, []string{"none", "rank", "host"}}, "label", "")
 	f.VarPF(choice[launch.Label]{&c.Label, []string{"none", "rank", "host"}}, "label-rank", "l", "").NoOptDefVal = "rank"
+	f.Var(once{&c.Report}, "report", "")
 	f.StringVarP(&c.Output, "output", "o", "", "")
 	f.Var(choice[launch.OnFail]{&c.OnFail, []string{"", "abort", "wait", "continue"}}, "on-fail", "")
 	f.Var(number{&c.Respawn, 0}, "respawn", "")
@@ -105,6 +106,8 @@ func (o *options) check(f *pflag.FlagSet) error {
 		return errors.New("--ssh: -F and --accept-new are for pprun's own ssh: give the command options of its own")
 	case c.Respawn > 0 && (c.OnFail == launch.OnFailAbort || c.OnFail == launch.OnFailWait):
 		return errors.New("--respawn and --on-fail abort or wait: with these nothing is started again: leave out --respawn")
+	case c.Report == "-":
+		return errors.New("--report -: standard output is the program's: want the name of a file")
 	case c.Verbose && c.Quiet:
 		return errors.New("-v and -q: give one of them")
 	}

@@ -61,6 +61,7 @@ Output
   -l                     put [rank] before each line
       --label WHAT       rank, host or none
   -o, --output PATTERN   write to files instead: %r is the rank, %h the host
+      --report FILE      at the end write how every process ended, as JSON (go doc launch.Report)
 
 Time and trouble
       --on-fail WHAT     when a rank fails: abort ends the others; wait lets them end by

@@ -90,6 +90,7 @@ func TestHosts(t *testing.T) {
 		{"kill", kills},
 		{"shared data", shared},
 		{"losses", losses},
+		{"report", remoteReport},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.f(t, l.in(t)) })
 	}
@@ -149,7 +150,7 @@ int main(void) { printf("C %s\n", getenv("PPRUN_RANK")); return 0; }`
 
 func remoteStatus(t *testing.T, l lab) {
 	l.run("sh", "-c", `[ $PPRUN_RANK = 5 ] && exit 9; exec sleep 1000`).want(t, 9,
-		`^pprun: rank 5 on node3 \(pid \d+\): exit status 9: job aborted, 7 other ranks ended\n$`)
+		`^pprun: rank 5 on node3 \(pid \d+, after \S+\): exit status 9: job aborted, 7 other ranks ended\n$`)
 	r := l.run("--on-fail", "continue", "sh", "-c", `[ $PPRUN_RANK = 5 ] && kill -9 $PPID; sleep 1; echo done`)
 	r.want(t, 125, `^pprun: lost node3: its agent is gone.*: ranks 4-5 ran there: the others go on\n$`)
 	if r.stdout != strings.Repeat("done\n", 6) {
@@ -220,7 +221,7 @@ func kills(t *testing.T, l lab) {
 		{"rank", func(l lab, _ *exec.Cmd) {
 			l.killOn("node1", func(p labtest.Process) bool { return p.Command() == "sleep" })
 		},
-			137, `^pprun: rank [01] on node1 \(pid \d+\): killed by signal 9 \(SIGKILL\): job aborted, 7 other ranks ended\n$`},
+			137, `^pprun: rank [01] on node1 \(pid \d+, after \S+\): killed by signal 9 \(SIGKILL\): job aborted, 7 other ranks ended\n$`},
 		{"sshd session", func(l lab, _ *exec.Cmd) {
 			l.killOn("node4", func(p labtest.Process) bool {
 				return strings.HasPrefix(p.Args[0], "sshd") && strings.Contains(p.Args[0], "@")

@@ -151,7 +151,7 @@ func TestLostRank(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const killed = `pprun: rank 1 on \S+ \(pid \d+\): killed by signal 9 \(SIGKILL\): `
+	const killed = `pprun: rank 1 on \S+ \(pid \d+, after \S+\): killed by signal 9 \(SIGKILL\): `
 	for _, c := range []struct {
 		name   string
 		flags  []string
@@ -239,12 +239,12 @@ func losses(t *testing.T, l lab) {
 		stderr string
 	}{
 		{"rank", "", false, func(l lab, j *tasking) { l.Output("node3", "kill", "-9", j.busy(l.t, 5)) },
-			`^pprun: rank 5 on node3 \(pid \d+\): killed by signal 9 \(SIGKILL\): ` + again + `\n$`},
+			`^pprun: rank 5 on node3 \(pid \d+, after \S+\): killed by signal 9 \(SIGKILL\): ` + again + `\n$`},
 		{"rank behind a relay", "", true, func(l lab, j *tasking) {
 			pid := j.busy(l.t, 5)
 			l.Output("node3", "kill", "-9", pid)
 			j.busy(l.t, 5, pid)
-		}, `pprun: rank 5 on node3 \(pid \d+\): killed by signal 9 \(SIGKILL\): ` + again + `\n`},
+		}, `pprun: rank 5 on node3 \(pid \d+, after \S+\): killed by signal 9 \(SIGKILL\): ` + again + `\n`},
 		{"agent", "", false, func(l lab, j *tasking) {
 			l.killOn("node3", func(p labtest.Process) bool { return len(p.Args) > 1 && p.Args[1] == "agent" })
 		}, `^pprun: lost node3: its agent is gone.*: ranks 4-5 ran there: their tasks are redone elsewhere\n$`},

@@ -42,6 +42,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "attacker" {
 		beAttacker(os.Args[2:])
 	}
+	if len(os.Args) > 1 && os.Args[1] == "orphan" {
+		beOrphan()
+	}
 	testscript.Main(m, map[string]func(){"pprun": main, "deserter": desert, "server": serve})
 }
 

@@ -292,7 +292,7 @@ func TestKillLeavesNothing(t *testing.T) {
 	}{
 		{"launcher", `$(ps -o ppid= -p $PPID)`, -1, ""},
 		{"agent", `$PPID`, 125, `lost \S+: .*: job aborted`},
-		{"rank", `$$`, 137, `rank 0 on \S+ \(pid \d+\): killed by signal 9 \(SIGKILL\): job aborted`},
+		{"rank", `$$`, 137, `rank 0 on \S+ \(pid \d+, after \S+\): killed by signal 9 \(SIGKILL\): job aborted`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			// The agent's guard follows its ranks into life within moments; a job of that age is meant. The ^ matters: this script is
