@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -70,7 +69,7 @@ func TestNodesApart(t *testing.T) {
 				began := time.Now()
 				r := l.finish(l.Exec("head", "timeout", "-s", "KILL", deadline.String(), l.pprun, "--host", c.hosts, program, "-trips", "20", "-mib", "4"))
 				rows.add(c.name+": "+c.hosts, r, time.Since(began))
-				r.patient().want(t, 0, c.stderr)
+				r.want(t, 0, c.stderr)
 				if n := strings.Count(r.stdout, "round trip"); n != c.ranks-1 {
 					t.Errorf("%d lines on stdout, want %d:\n%s", n, c.ranks-1, r.stdout)
 				}
@@ -80,17 +79,11 @@ func TestNodesApart(t *testing.T) {
 	all.Go(func() {
 		t.Run("quiet", func(t *testing.T) {
 			l := l.in(t)
-			l.finish(l.Exec("head", l.pprun, "-q", "--host", "node[1-2]:1", program, "-trips", "1", "-mib", "1")).patient().want(t, 0, `^$`)
+			l.finish(l.Exec("head", l.pprun, "-q", "--host", "node[1-2]:1", program, "-trips", "1", "-mib", "1")).want(t, 0, `^$`)
 		})
 	})
 	all.Wait()
 	t.Run("kill", func(t *testing.T) { killRelayed(t, l.in(t), program) })
-}
-
-// patient leaves out what Init says while it waits: it may be longer than two seconds before ranks turn to the relay.
-func (r result) patient() result {
-	r.stderr = regexp.MustCompile(`(?m)^pprun: rank 0 waits in Init for .*\n`).ReplaceAllString(r.stderr, "")
-	return r
 }
 
 // noCallers lets nobody connect to a host.
