@@ -149,6 +149,40 @@ func TestRespawn(t *testing.T) {
 	l.bye()
 }
 
+// TestRespawnFromEmptiedCache has somebody delete the cache while the job runs.
+func TestRespawnFromEmptiedCache(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	l := launchAgent(t, "PPRUN_CACHE="+dir)
+	l.hello(time.Second)
+	if _, f := l.stage(1, programStage(program), compress(t, program)); f != nil {
+		t.Fatal(f)
+	}
+	s := server("")
+	s.Program.Stage = 1
+	pids := l.start(s)
+	l.said(2, 1)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	syscall.Kill(pids[1], syscall.SIGKILL)
+	l.wait("exit", func() bool { return l.exits[2].PID == pids[1] })
+	if r := l.respawn(2, 1); r.PID == 0 {
+		t.Errorf("%+v", r)
+	} else {
+		l.said(2, 2)
+	}
+	l.sendID(KindKill, 0)
+	l.bye()
+}
+
 func TestRespawnOfARunningRank(t *testing.T) {
 	l := launchAgent(t)
 	l.hello(time.Second)

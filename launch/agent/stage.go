@@ -76,7 +76,7 @@ func (a *agent) chunk(h frame.Header, payload []byte) error {
 	return nil
 }
 
-// staged waits for a staged program and returns its path, where exactly the verified file lies.
+// staged waits for a staged program and returns a path at which exactly the verified file lies.
 func (a *agent) staged(id uint64) (string, error) {
 	s := a.stages[id]
 	if s == nil || !s.Program {
@@ -91,8 +91,11 @@ func (a *agent) staged(id uint64) (string, error) {
 		return "", err
 	}
 	there, err := os.Lstat(s.path)
-	if err == nil && os.SameFile(ours, there) {
+	switch {
+	case err == nil && os.SameFile(ours, there):
 		return s.path, nil
+	case errors.Is(err, os.ErrNotExist): // somebody has emptied the cache
+		return descriptorPath(s.file), nil
 	}
 	// Another job has replaced the entry, with the same bytes if all is well.
 	c, err := openCache(filepath.Dir(filepath.Dir(s.path)), false)
