@@ -95,6 +95,7 @@ func Serve(ctx context.Context, rwc io.ReadWriteCloser, cfg Config) error {
 		last.Go(func() {
 			if err := a.read(); err != nil {
 				a.lost(err)
+				a.ender.end(a.hello.Grace) // of what runs still, if anything does
 			}
 		})
 	}

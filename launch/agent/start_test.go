@@ -158,6 +158,16 @@ func TestKillAfterBye(t *testing.T) {
 	l.nothingLeft()
 }
 
+func TestLauncherGoneAfterBye(t *testing.T) {
+	l := launchAgent(t)
+	l.hello(time.Second)
+	l.start(sh(1, "echo up; sleep 1000"))
+	l.said(0, 1)
+	l.sendID(KindBye, 0)
+	l.conn.Close()
+	l.nothingLeft()
+}
+
 func TestMissingLibrary(t *testing.T) {
 	if _, err := exec.LookPath("gcc"); err != nil {
 		t.Skip("needs gcc")
