@@ -132,6 +132,10 @@ func (c *Comm) explainRank() string {
 	if more := len(runs) - maxNamed; more > 0 {
 		fmt.Fprintf(&b, "  and %d more\n", more)
 	}
+	receives := c.mail.explain()
+	for _, r := range receives[:min(len(receives), maxNamed)] {
+		fmt.Fprintf(&b, "%s waits for %s\n", name, r)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.live == 0 {

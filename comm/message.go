@@ -2,9 +2,12 @@ package comm
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/pprun/pprun/comm/frame"
 )
@@ -41,6 +44,7 @@ type boxKey struct {
 type box struct {
 	messages [][]byte
 	waiting  int           // receivers
+	since    time.Duration // uptime when the first of them came
 	filled   chan struct{} // has room for one: a message was put
 }
 
@@ -217,7 +221,9 @@ func (b *mailbox) take(ctx context.Context, src int, tag uint64) ([]byte, error)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	x := b.box(src, tag)
-	x.waiting++
+	if x.waiting++; x.waiting == 1 {
+		x.since = uptime()
+	}
 	defer func() {
 		x.waiting--
 		switch {
@@ -251,6 +257,28 @@ func (b *mailbox) take(ctx context.Context, src int, tag uint64) ([]byte, error)
 	x.messages = x.messages[1:]
 	b.unread -= messageCost + len(message)
 	return message, nil
+}
+
+// explain says what receivers wait for, the longest first.
+func (b *mailbox) explain() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var waiting []boxKey
+	for key, x := range b.boxes {
+		if x.waiting > 0 && len(x.messages) == 0 {
+			waiting = append(waiting, key)
+		}
+	}
+	slices.SortFunc(waiting, func(k, l boxKey) int { return cmp.Compare(b.boxes[k].since, b.boxes[l].since) })
+	var all []string
+	for _, key := range waiting {
+		how := fmt.Sprintf("with tag %d", key.tag)
+		if int64(key.tag) < 0 {
+			how = "in a collective"
+		}
+		all = append(all, fmt.Sprintf("a message from rank %d %s for %v", key.src, how, age(b.boxes[key].since)))
+	}
+	return all
 }
 
 func (b *mailbox) error() error {

@@ -32,18 +32,19 @@ type job struct {
 	building  string // what keeps the nodes waiting; empty: nothing is built
 	authority *authority
 
-	out      *output
-	stdin    *input // nil: nothing is forwarded
-	signals  *signals
-	meter    meter
-	streams  exchange
-	events   chan event
-	tick     *time.Ticker
-	timeout  <-chan time.Time // Config.Timeout is over
-	canceled <-chan struct{}  // the caller's context has ended
-	killAt   <-chan time.Time // ranks that were asked to end have had their time
-	moved    time.Time        // of the last progress before the ranks run
-	begun    sync.WaitGroup   // goroutines of plan and launch
+	out       *output
+	stdin     *input // nil: nothing is forwarded
+	signals   *signals
+	meter     meter
+	streams   exchange
+	events    chan event
+	tick      *time.Ticker
+	timeout   <-chan time.Time // Config.Timeout is over
+	canceled  <-chan struct{}  // the caller's context has ended
+	killAt    <-chan time.Time // ranks that were sent a signal have had their time
+	killGrace time.Duration    // what they get from then on
+	moved     time.Time        // of the last progress before the ranks run
+	begun     sync.WaitGroup   // goroutines of plan and launch
 
 	sent        atomic.Int64 // compressed bytes on their way to nodes
 	lastSent    int64
@@ -143,12 +144,29 @@ func (j *job) condemn(v *verdict) {
 	if !j.starting {
 		return
 	}
-	if v.signal != 0 && v.signal != syscall.SIGTERM {
-		j.broadcast(agent.KindSignal, uint64(v.signal))
-		j.killAt = time.After(j.Grace)
+	switch v.signal {
+	case 0, syscall.SIGTERM:
+		j.kill(j.Grace)
 		return
+	case syscall.SIGQUIT:
+		j.killAt, j.killGrace = time.After(stackTime), j.Grace
+	default:
+		j.killAt, j.killGrace = time.After(j.Grace), 0
 	}
-	j.kill(j.Grace)
+	j.broadcast(agent.KindSignal, uint64(v.signal))
+}
+
+// stackTime is what ranks get to say what they do when their time is over: it ends where they do, which programs that
+// do not link comm do at once.
+const stackTime = 2 * time.Second
+
+// timedOut ends a job whose time is over.
+func (j *job) timedOut() {
+	v := &verdict{status: StatusTimeout, text: fmt.Sprintf("timed out after %v: %s", j.Timeout, j.state())}
+	if j.Stacks {
+		v.signal = syscall.SIGQUIT
+	}
+	j.condemn(v)
 }
 
 // fail condemns the job for an error on the way to the start.
@@ -192,9 +210,9 @@ func (j *job) step(limit <-chan time.Time) bool {
 	case <-j.tick.C:
 		j.watch()
 	case <-j.timeout:
-		j.condemn(&verdict{status: StatusTimeout, text: fmt.Sprintf("timed out after %v: %s", j.Timeout, j.state())})
+		j.timedOut()
 	case <-j.killAt:
-		j.kill(0)
+		j.kill(j.killGrace)
 	case <-j.respawnAt:
 		j.orderRespawns()
 	case <-j.losses.at:

@@ -36,6 +36,7 @@ type Config struct {
 	Respawn int    // how often a lost rank that serves tasks is started again; 0: 3 times, NoRespawn: never
 
 	Timeout      time.Duration // for the whole job; 0: none
+	Stacks       bool          // when Timeout is over, have the ranks say what they do before they are ended (SIGQUIT)
 	StartTimeout time.Duration // without any progress before the ranks run; 0: 60 s
 	Grace        time.Duration // between TERM and KILL; 0: 5 s
 	AcceptNew    bool          // add unknown ssh host keys to known_hosts

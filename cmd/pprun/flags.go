@@ -74,6 +74,7 @@ func (o *options) flags() *pflag.FlagSet {
 	f.Var(choice[launch.OnFail]{&c.OnFail, []string{"", "abort", "wait", "continue"}}, "on-fail", "")
 	f.Var(number{&c.Respawn, 0}, "respawn", "")
 	f.Var(duration{&c.Timeout}, "timeout", "")
+	f.BoolVar(&c.Stacks, "stacks", false, "")
 	f.Var(duration{&c.StartTimeout}, "start-timeout", "")
 	f.Var(duration{&c.Grace}, "grace", "")
 	f.BoolVar(&c.AcceptNew, "accept-new", false, "")
@@ -106,6 +107,8 @@ func (o *options) check(f *pflag.FlagSet) error {
 		return errors.New("--ssh: -F and --accept-new are for pprun's own ssh: give the command options of its own")
 	case c.Respawn > 0 && (c.OnFail == launch.OnFailAbort || c.OnFail == launch.OnFailWait):
 		return errors.New("--respawn and --on-fail abort or wait: with these nothing is started again: leave out --respawn")
+	case c.Stacks && c.Timeout == 0:
+		return errors.New("--stacks: is for the end by --timeout: add --timeout D; to ask a running job send pprun SIGQUIT")
 	case c.Report == "-":
 		return errors.New("--report -: standard output is the program's: want the name of a file")
 	case c.Verbose && c.Quiet:

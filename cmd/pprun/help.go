@@ -69,6 +69,7 @@ Time and trouble
                          tasks (default: abort, but continue for ranks that serve tasks)
       --respawn N        how often a lost rank that serves tasks is started again (default 3)
       --timeout D        end the job after this time (30s, 5m): exit status 124
+      --stacks           at the timeout let ranks print what they do first, as on SIGQUIT
       --start-timeout D  give up when the start makes no progress (default 1m)
       --grace D          time between TERM and KILL (default 5s)
       --accept-new       add unknown ssh host keys to known_hosts, and keys of servers
@@ -90,8 +91,9 @@ var elsewhere = map[string]string{
 	"map-by": "use --map", "bind-to": "pprun binds nothing", "tag-output": "use -l", "prepend-rank": "use -l",
 	"ntasks": "use -n", "nodelist": "use --host", "chdir": "use --wdir", "wd": "use --wdir", "npernode": "use --ppn",
 	"kill-on-bad-exit": "it is what happens anyway", "no-kill": "use --on-fail continue", "enable-recovery": "use --on-fail continue",
-	"mca":          "pprun has no parameters of Open MPI's; see pprun --help",
-	"max-restarts": "use --respawn", "restarts": "use --respawn",
+	"get-stack-traces": "use --stacks",
+	"mca":              "pprun has no parameters of Open MPI's; see pprun --help",
+	"max-restarts":     "use --respawn", "restarts": "use --respawn",
 	"hosts-file": "use --hosts", "env-file": "use -x", "genv": "use -x", "genvnone": "use --env-none",
 	"rr": "use --map cyclic", "outfile-pattern": "use -o", "launcher-exec": "use --ssh", "preload-binary": "programs are copied anyway",
 }

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/pprun/pprun/comm"
+	"github.com/pprun/pprun/comm/coll"
 	"github.com/pprun/pprun/comm/place"
 	"github.com/pprun/pprun/launch/agent"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -45,7 +47,17 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "orphan" {
 		beOrphan()
 	}
-	testscript.Main(m, map[string]func(){"pprun": main, "deserter": desert, "server": serve})
+	testscript.Main(m, map[string]func(){"pprun": main, "deserter": desert, "server": serve, "deadlock": deadlock})
+}
+
+// deadlock is a rank that waits for the next, which waits too.
+func deadlock() {
+	c, err := comm.Init(context.Background())
+	if err == nil {
+		_, err = coll.Recv[int](context.Background(), c, (c.Rank()+1)%c.Size(), 7)
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
 }
 
 // desert is a rank that takes its place in the job and ends without leaving it.
