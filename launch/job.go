@@ -261,7 +261,9 @@ func (j *job) take(e event) {
 			j.born(n, n.ranks[i], v.PIDs[i])
 		}
 	case credit:
-		j.stdin.credit(v)
+		if slices.Contains(n.ranks, v.rank) && v.bytes >= 0 {
+			j.stdin.credit(v)
+		}
 	case role:
 		if v.rank < len(j.lives) && slices.Contains(n.ranks, v.rank) {
 			j.lives[v.rank].role = v.role

@@ -199,7 +199,10 @@ func (n *node) read(out *output, streams *exchange, events chan<- event) {
 		n.quiet.Store(0)
 		switch h.Kind {
 		case agent.KindStdout, agent.KindStderr:
-			out.take(n, h, payload)
+			if err := out.take(n, h, payload); err != nil {
+				post(lost{err})
+				return
+			}
 			continue
 		case agent.KindBeat:
 			continue

@@ -24,6 +24,7 @@ type output struct {
 	files   *files   // nil: the streams take everything
 
 	mu     sync.Mutex
+	nodeOf []int               // of each rank; guarded by mu
 	prefix map[int]string      // label of each rank; guarded by mu
 	held   map[streamOf][]byte // unfinished lines; guarded by mu
 }
@@ -37,8 +38,13 @@ type streamOf struct {
 // maxHeld is the longest line that gets one label; a longer one is broken into lines of about that length.
 const maxHeld = 64 << 10
 
-// take is given a frame of a node's output. It does not block.
-func (o *output) take(n *node, h frame.Header, payload []byte) {
+// take is given a frame of a node's output. It does not block. A node speaks for its own ranks only.
+func (o *output) take(n *node, h frame.Header, payload []byte) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if int64(h.Src) >= int64(len(o.nodeOf)) || o.nodeOf[h.Src] != n.index {
+		return fmt.Errorf("agent sent output of rank %d, which does not run there", h.Src)
+	}
 	of := streamOf{int(h.Src), 0}
 	if h.Kind == agent.KindStderr {
 		of.stream = 1
@@ -46,11 +52,10 @@ func (o *output) take(n *node, h frame.Header, payload []byte) {
 	s := o.sink(of)
 	if o.label == LabelNone {
 		s.add(n.index, len(payload), func(q []byte) []byte { return append(q, payload...) })
-		return
+	} else {
+		s.add(n.index, len(payload), func(q []byte) []byte { return o.labelled(q, of, payload) })
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	s.add(n.index, len(payload), func(q []byte) []byte { return o.labelled(q, of, payload) })
+	return nil
 }
 
 // labelled appends the whole lines of b with labels, and holds the rest. o.mu is held.
@@ -101,10 +106,11 @@ func (o *output) finish(n *node, rank int) {
 	}
 }
 
-// labels fixes each rank's label.
-func (o *output) labels(p *Placement) {
+// placed tells where the ranks run, and fixes their labels.
+func (o *output) placed(p *Placement) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.nodeOf = p.NodeOf
 	o.prefix, o.held = make(map[int]string, p.Size()), map[streamOf][]byte{}
 	for rank, n := range p.NodeOf {
 		if o.label == LabelHost {

@@ -34,10 +34,13 @@ func TestLabels(t *testing.T) {
 			o.streams[0] = newSink(&got, func(_, n int) { paid += n }, func(err error) { t.Error(err) })
 			o.streams[1] = newSink(io.Discard, func(_, n int) {}, func(err error) { t.Error(err) })
 			p := &Placement{Hosts: []string{"alpha", "beta"}, NodeOf: []int{0, 1}}
-			o.labels(p)
+			o.placed(p)
 			n, owed := &node{}, 0
 			for _, f := range c.frames {
-				o.take(n, frame.Header{Kind: agent.KindStdout, Src: uint32(f[0] - '0')}, []byte(f[1:]))
+				n.index = int(f[0] - '0')
+				if err := o.take(n, frame.Header{Kind: agent.KindStdout, Src: uint32(f[0] - '0')}, []byte(f[1:])); err != nil {
+					t.Error(err)
+				}
 				owed += len(f) - 1
 			}
 			o.finish(n, 0)

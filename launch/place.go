@@ -29,15 +29,13 @@ func (j *job) place() bool {
 		j.nodes[n].running[rank] = true
 	}
 	j.dropIdle()
-	if j.Label != LabelNone {
-		j.out.labels(&p)
-	}
 	if j.Output != "" {
 		if j.out.files, err = openFiles(j.Output, &p, j.wrote, func(err error) { j.outputBroke(j.Output, err) }); err != nil {
 			j.condemn(&verdict{status: StatusFailed, text: writeFailure(j.Output, err)})
 			return false
 		}
 	}
+	j.out.placed(&p) // from here on output is taken
 	return true
 }
 
