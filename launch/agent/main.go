@@ -45,6 +45,7 @@ func Main(args []string) int {
 		rwc = stdio()
 	}
 	if err == nil {
+		hideMemory()
 		raiseFileLimit()
 		err = Serve(untilTerm(), rwc, cfg)
 	}

@@ -23,6 +23,10 @@ func pipe() (r, w int, err error) {
 // adoptOrphans makes the agent the parent of every descendant whose parent has ended.
 func adoptOrphans() { unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }
 
+// hideMemory keeps the agent's key out of cores and from debuggers. Unlike RLIMIT_CORE the ranks do not inherit it: whether
+// their user's programs leave cores is for that user's ulimit -c to say.
+func hideMemory() { unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) }
+
 const selfPath = "/proc/self/exe"
 
 // openSelf opens the running executable, even if its file has been replaced.
