@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -45,6 +47,11 @@ func TestSecurity(t *testing.T) {
 		{"T1 secrets", secrets},
 		{"T2 sockets of a job on one host", sockets},
 		{"T2 another user", otherUsers},
+		{"T1 cores", cores},
+		{"T3 network", neighbours},
+		{"T10 hosts files", hostileHosts},
+		{"T10 arguments", oddArguments},
+		{"T11 ssh agent", forwardedAgent},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.f(t, l.in(t)) })
 	}
@@ -219,6 +226,120 @@ func otherUsers(t *testing.T, l lab) {
 	}
 }
 
+// --- T1: cores ------------------------------------------------------------------------------------------------------
+
+// cores looks whether the kernel would write one: what it would not belongs to root in /proc.
+func cores(t *testing.T, l lab) {
+	r := l.finish(l.ExecUser("node1", "alice", l.pprun, "-n", "1", "sh", "-c",
+		`stat -c %U /proc/$PPID/environ /proc/$$/environ; tr '\0' ' ' </proc/$PPID/cmdline; ulimit -c unlimited`))
+	r.want(t, 0, `^$`)
+	if want := "root\nalice\npprun agent --fd"; !strings.HasPrefix(r.stdout, want) {
+		t.Errorf("agent and rank are of %q, want %q", r.stdout, want)
+	}
+}
+
+// --- T3: strangers from the network ---------------------------------------------------------------------------------
+
+func neighbours(t *testing.T, l lab) {
+	before := l.doors("node1")
+	v := l.victim("head", "--hosts", l.hosts, l.pprun, "victim")
+	var ip [4]byte
+	if _, err := fmt.Sscanf(l.Host("node1").Addr(), "%d.%d.%d.%d", &ip[0], &ip[1], &ip[2], &ip[3]); err != nil {
+		t.Fatal(err)
+	}
+	own := fmt.Sprintf("tcp %02X%02X%02X%02X:", ip[3], ip[2], ip[1], ip[0])
+	var addrs []string
+	for _, d := range l.doors("node1") {
+		if slices.Contains(before, d) || l.closed("node1", d) {
+			continue
+		}
+		var port int
+		if rest, ok := strings.CutPrefix(d, own); !ok {
+			t.Errorf("the job listens at %s, want only %s", d, own)
+		} else if fmt.Sscanf(rest, "%X", &port); port > 0 {
+			addrs = append(addrs, fmt.Sprintf("%s:%d", l.Host("node1").Addr(), port))
+		}
+	}
+	if len(addrs) != 1 {
+		v.end()
+		t.Fatalf("the job listens at %q, want one address", addrs)
+	}
+	small := l.resident("node1")
+	said := l.asNobody("head", "flood", addrs[0])
+	grown := l.resident("node1") - small
+	t.Logf("%s; the ranks of node1 grew by %d kB", said, grown)
+	if !strings.HasPrefix(said, "320 of 320 closed") || grown > 50_000 {
+		t.Errorf("%s; the ranks of node1 grew by %d kB, want all closed and at most 50 MB", said, grown)
+	}
+	v.end()
+}
+
+// resident is the most memory that the largest process of a host has had, in kB.
+func (l lab) resident(host string) (most int) {
+	for _, p := range l.Processes(host) {
+		b, _ := os.ReadFile(fmt.Sprintf("%s/proc/%d/status", l.Root(host), p.Pid))
+		if _, rest, ok := strings.Cut(string(b), "VmHWM:"); ok {
+			var kb int
+			fmt.Sscan(rest, &kb)
+			most = max(most, kb)
+		}
+	}
+	return most
+}
+
+// --- T10: what others wrote into the hosts file, and arguments -----------------------------------------------------
+
+func hostileHosts(t *testing.T, l lab) {
+	for _, host := range []string{"-oProxyCommand=touch${IFS}/tmp/x", "-oProxyCommand=touch /tmp/x", "$(touch /tmp/x)", "`touch /tmp/x`",
+		"a;touch /tmp/x", "a|touch${IFS}/tmp/x", "a&&b", "../../x", "a\x00b", "ssh://-oProxyCommand=x", "-l@node1", "node1 user=-l",
+		"node1 user=$(touch${IFS}/tmp/x)", "n'o", `n"o`, "n>x", strings.Repeat("a", 1<<20+1)} {
+		file := l.file("hosts", "node1\n"+host+"\n")
+		for _, over := range [][]string{nil, {"--ssh", "ssh"}} {
+			r := l.finish(l.Exec("head", l.pprun, append(over, "--hosts", file, "true")...))
+			r.want(t, 64, `hosts:2(:\d+)?: found `)
+		}
+	}
+	l.finish(l.Exec("head", l.pprun, "--host", "$(touch /tmp/x)", "true")).want(t, 64, `^pprun: .*host list.*column 1`)
+	if left := l.Output("head", "find", "/tmp", "-name", "x"); left != "" {
+		t.Errorf("a host's name was run: there is %s", left)
+	}
+}
+
+func oddArguments(t *testing.T, l lab) {
+	var high []byte
+	for b := range 256 {
+		if b > 0 {
+			high = append(high, byte(b))
+		}
+	}
+	args := []string{"", " ", "a b", "'", `"`, `\`, "a\nb\n", "*", "~", "$HOME", "$(touch /tmp/y)", "`touch /tmp/y`", "-x", "--", "!!", "#", "ü", string(high)}
+	want := strings.Join(args, "\x00") + "\x00"
+	show := append([]string{"sh", "-c", `printf '%s\0' "$@"; ls /tmp/y 2>/dev/null`, "show"}, args...)
+	for _, over := range [][]string{nil, {"--ssh", "ssh"}} {
+		r := l.finish(l.Exec("head", l.pprun, append(append(over, "-q", "--host", "node2:1"), show...)...))
+		if r.status > 2 || r.stdout != want { // ls finds nothing
+			t.Errorf("%q: status %d, arguments %q, want %q\n%s", over, r.status, r.stdout, want, r.stderr)
+		}
+	}
+}
+
+// --- T11: the user's ssh agent stays where it is --------------------------------------------------------------------
+
+func forwardedAgent(t *testing.T, l lab) {
+	const script = `eval $(ssh-agent) >/dev/null; trap 'kill $SSH_AGENT_PID' EXIT
+echo 'ForwardAgent yes' >/tmp/config; cat ~/.ssh/config >>/tmp/config 2>/dev/null
+"$@"`
+	const show = `echo agent=${SSH_AUTH_SOCK-none}`
+	r := l.finish(l.Exec("head", "sh", "-c", script, "sh", l.pprun, "--ssh-config", "/tmp/config", "--host", "node1:1,node2:1", "sh", "-c", show))
+	if r.want(t, 0, `^$`); r.stdout != "agent=none\nagent=none\n" {
+		t.Errorf("ranks have %q, want none", r.stdout)
+	}
+	r = l.finish(l.Exec("head", "sh", "-c", script, "sh", "ssh", "-F", "/tmp/config", "node1", show))
+	if !strings.HasPrefix(r.stdout, "agent=/") {
+		t.Errorf("ssh forwards %q %s: this test sees nothing", r.stdout, r.stderr)
+	}
+}
+
 // --- the attackers --------------------------------------------------------------------------------------------------
 
 // asNobody runs an attack on a host and returns what it prints.
@@ -228,7 +349,7 @@ func (l lab) asNobody(host string, attack ...string) string {
 }
 
 func beAttacker(args []string) {
-	attacks := map[string]func([]string) string{"knock": knock}
+	attacks := map[string]func([]string) string{"knock": knock, "flood": flooding}
 	fmt.Println(attacks[args[0]](args[1:]))
 	os.Exit(0)
 }
@@ -251,4 +372,41 @@ func knock(args []string) string {
 		return "neither answer nor end"
 	}
 	return fmt.Sprintf("%d bytes", n)
+}
+
+// flooding keeps connections to a hub busy, with nothing, with nonsense and with a slow hello, until the hub ends them.
+func flooding(args []string) string {
+	junk := make([]byte, 4<<20)
+	rand.Read(junk)
+	hello := append([]byte{22, 3, 1, 4, 0}, make([]byte, 1024)...) // the head of a TLS record
+	var open, all atomic.Int32
+	var conns sync.WaitGroup
+	for i := range 320 {
+		conns.Go(func() {
+			all.Add(1)
+			c, err := net.Dial("tcp", args[0])
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(60 * time.Second)) // the hub's patience is 5 s
+			switch {
+			case i%20 == 0:
+				_, err = c.Write(junk)
+			case i%20 == 1:
+				for at := 0; at < len(hello) && err == nil; at++ {
+					_, err = c.Write(hello[at : at+1])
+					time.Sleep(100 * time.Millisecond) // as slow as the attack is
+				}
+			}
+			if err == nil {
+				_, err = io.Copy(io.Discard, c)
+			}
+			if e, ok := err.(net.Error); ok && e.Timeout() {
+				open.Add(1)
+			}
+		})
+	}
+	conns.Wait()
+	return fmt.Sprintf("%d of %d closed", all.Load()-open.Load(), all.Load())
 }
