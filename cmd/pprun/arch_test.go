@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -43,16 +44,23 @@ var allowed = map[string]string{
 var banned = map[string][]string{
 	"InsecureIgnoreHostKey": {},
 	"InsecureSkipVerify":    {"comm/tls.go", "launch/door/client.go"}, // which must verify by themselves: TestOwnVerification
+	"ListenAndServe":        {},
+	"ListenAndServeTLS":     {},
 }
 
 // bannedImports are packages that only the listed directories and files may import outside tests.
 var bannedImports = map[string][]string{
-	"encoding/gob": {"scripts/bench"},
-	"net/rpc":      {"scripts/bench"},
-	"math/rand":    {},                                                                     // what guards a job comes from crypto/rand
-	"math/rand/v2": {"scripts", "examples", "ssh/dial.go", "comm/init.go", "comm/dial.go"}, // spread of retries, name of a job of one
-	"unsafe":       {"comm"},
-	"C":            {"examples/cgo"},
+	"encoding/gob":   {"scripts/bench"}, // a few bytes of it decode to gigabytes
+	"net/http":       {},                // nothing of ours listens but the hub
+	"net/http/pprof": {},
+	"expvar":         {},
+	"crypto/md5":     {"examples"},
+	"crypto/sha1":    {},
+	"net/rpc":        {"scripts/bench"},
+	"math/rand":      {},                                                                     // what guards a job comes from crypto/rand
+	"math/rand/v2":   {"scripts", "examples", "ssh/dial.go", "comm/init.go", "comm/dial.go"}, // spread of retries, name of a job of one
+	"unsafe":         {"comm"},
+	"C":              {"examples/cgo"},
 }
 
 // topLevel are the directories, Go files and texts of the root; dot-files are free.
@@ -101,23 +109,31 @@ func TestCommLinksNoLauncher(t *testing.T) {
 
 func TestBanned(t *testing.T) {
 	for _, p := range parseTree(t) {
-		for imp, files := range p.imports {
-			homes, ok := bannedImports[imp]
-			for _, file := range files {
-				if ok && !slices.ContainsFunc(homes, func(h string) bool { return under(file, h) }) {
-					t.Errorf("%s imports %s, which is only for %v", file, imp, homes)
-				}
-			}
+		for _, found := range p.bans() {
+			t.Error(found)
 		}
-		for name, files := range p.names {
-			homes, ok := banned[name]
-			for _, file := range files {
-				if ok && !slices.Contains(homes, file) {
-					t.Errorf("%s: %s is banned", file, name)
-				}
+	}
+}
+
+// bans lists what is banned and yet there.
+func (p *parsedPackage) bans() (found []string) {
+	for imp, files := range p.imports {
+		homes, ok := bannedImports[imp]
+		for _, file := range files {
+			if ok && !slices.ContainsFunc(homes, func(h string) bool { return under(file, h) }) {
+				found = append(found, fmt.Sprintf("%s imports %s, which is only for %v", file, imp, homes))
 			}
 		}
 	}
+	for name, files := range p.names {
+		homes, ok := banned[name]
+		for _, file := range files {
+			if ok && !slices.Contains(homes, file) {
+				found = append(found, fmt.Sprintf("%s: %s is banned", file, name))
+			}
+		}
+	}
+	return found
 }
 
 // TestOwnVerification holds each file that turns crypto/tls's verification off to verifying the other end itself: by the
@@ -278,4 +294,20 @@ func under(dir, top string) bool { return dir == top || strings.HasPrefix(dir, t
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(s, "\n")
 	return line
+}
+
+// TestBansBite holds the bans to find what they ban.
+func TestBansBite(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hole.go")
+	source := "package hole\nimport (\n\"encoding/gob\"\n\"math/rand\"\n)\nvar _, _, _ = ssh.InsecureIgnoreHostKey(), tls.Config{InsecureSkipVerify: true}, gob.NewDecoder\nvar _ = rand.Int\n"
+	if err := os.WriteFile(path, []byte(source), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := &parsedPackage{imports: map[string][]string{}, names: map[string][]string{}}
+	if err := p.add(path, "comm/hole.go"); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := len(p.bans()), 4; got != want {
+		t.Errorf("%d found, want %d: %q", got, want, p.bans())
+	}
 }
