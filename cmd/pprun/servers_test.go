@@ -274,6 +274,9 @@ func strangers(t *testing.T, f *farmed) {
 	r.want(t, 0, `^$`)
 	flood.Process.Kill()
 	flood.Wait()
+	if n := strings.Count(f.said["node1"].String(), "msg=refused "); n == 0 || n > 200 {
+		t.Errorf("%d lines about refusals", n)
+	}
 }
 
 // flood logs in a thousand times each second without a key, and prints how often it was turned away, until it is killed.

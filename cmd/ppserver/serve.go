@@ -23,6 +23,7 @@ type server struct {
 	host     string // address that clients reach us by
 	user     *account
 	log      *slog.Logger
+	refused  refusals
 
 	work     sync.WaitGroup
 	mu       sync.Mutex
@@ -82,6 +83,7 @@ func open(o *options) (*server, *door.Keyring, error) {
 	if o.logJSON {
 		s.log = slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	}
+	s.refused.log = s.log
 	return s, ring, nil
 }
 
@@ -116,6 +118,7 @@ func (s *server) obey(signals <-chan os.Signal) {
 				return
 			}
 		case <-clock.C:
+			s.refused.sum()
 		}
 		s.mu.Lock()
 		idle, since := len(s.sessions) == 0, s.left
@@ -171,7 +174,7 @@ func (s *server) meet(conn net.Conn) {
 	from := conn.RemoteAddr().String()
 	secure, client, err := s.door.Login(conn)
 	if err != nil {
-		s.log.Warn("refused", "address", from, "key", client.Name, "why", strings.TrimSpace(err.Error()))
+		s.refused.tell(from, client.Name, strings.TrimSpace(err.Error()))
 		return
 	}
 	c := &session{client: client, conn: secure}
