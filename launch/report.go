@@ -30,7 +30,7 @@ type Report struct {
 	Reason  string    `json:"reason"` // why the job was ended, in pprun's words; empty: it ended by itself
 
 	Nodes     []ReportNode `json:"nodes"`
-	Processes []*Process   `json:"processes"` // in the order in which they were started
+	Processes []*Process   `json:"processes"` // as they were started; last the ranks that are not known to have been
 }
 
 // ReportNode is one machine of a job.
@@ -47,11 +47,11 @@ type Process struct {
 	Incarnation uint32 `json:"incarnation"` // 0: the first
 	Node        int    `json:"node"`        // index into nodes
 	Host        string `json:"host"`
-	PID         int    `json:"pid"`
+	PID         int    `json:"pid"`  // 0: the rank is not known to have started
 	Role        string `json:"role"` // plain: does not use comm; spmd: Init, or rank 0 of Main; serve: Main above rank 0
 
-	Start time.Time  `json:"start"`
-	End   *time.Time `json:"end"` // null: not known
+	Start *time.Time `json:"start"` // null: not known
+	End   *time.Time `json:"end"`   // null: not known
 	Wall  float64    `json:"wall"`
 
 	Exit      *int   `json:"exit"`       // exit status; null: a signal ended it, or it is not known
@@ -82,9 +82,9 @@ func (j *job) born(n *node, rank, pid int) *Process {
 	if life.process != nil {
 		life.process.Respawned = true
 	}
+	now := time.Now().UTC()
 	life.process = &Process{
-		Rank: rank, Incarnation: life.incarnation, Node: n.index, Host: n.host.Host, PID: pid,
-		Start: time.Now().UTC(), Stderr: []string{},
+		Rank: rank, Incarnation: life.incarnation, Node: n.index, Host: n.host.Host, PID: pid, Start: &now, Stderr: []string{},
 	}
 	j.processes = append(j.processes, life.process)
 	return life.process
@@ -97,7 +97,8 @@ func (j *job) certify(n *node, e agent.Exit) *Process {
 		p = j.born(n, e.Rank, e.PID)
 	}
 	end := time.Now().UTC().Add(-e.Ago)
-	p.End, p.Start, p.Wall = &end, end.Add(-e.Wall), e.Wall.Seconds()
+	start := end.Add(-e.Wall)
+	p.Start, p.End, p.Wall = &start, &end, e.Wall.Seconds()
 	p.Incarnation, p.Role = e.Incarnation, j.lives[e.Rank].role.String()
 	if e.Signal == 0 {
 		p.Exit = &e.Code
@@ -185,10 +186,18 @@ func (j *job) reportOf(status int, reason string) *Report {
 		Start: j.began.UTC(), Wall: time.Since(j.began).Seconds(), Status: status, Reason: reason,
 		Nodes: []ReportNode{}, Processes: append([]*Process{}, j.processes...),
 	}
+	for rank := range j.lives {
+		if j.lives[rank].process == nil {
+			n := j.nodes[j.placement.NodeOf[rank]]
+			r.Processes = append(r.Processes, &Process{
+				Rank: rank, Node: n.index, Host: n.host.Host, Stderr: []string{}, Lost: cmp.Or(n.failed, n.fate, "it was not started"),
+			})
+		}
+	}
 	for _, n := range j.nodes {
 		r.Nodes = append(r.Nodes, ReportNode{n.host.Host, append([]int{}, n.ranks...), cmp.Or(n.failed, n.fate), n.guilty})
 	}
-	for _, p := range j.processes {
+	for _, p := range r.Processes {
 		if p.End == nil {
 			p.Role = j.lives[p.Rank].role.String()
 			if p.Lost == "" {

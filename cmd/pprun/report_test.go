@@ -48,10 +48,10 @@ func readReport(t *testing.T, path string, status, ranks int) *launch.Report {
 		t.Errorf("not what is expected of status %d and %d processes:\n%s", status, ranks, b)
 	}
 	for _, p := range r.Processes {
-		if !slices.Contains(r.Nodes[p.Node].Ranks, p.Rank) || p.Host != r.Nodes[p.Node].Host || p.PID == 0 || p.Start.Before(r.Start) {
+		if !slices.Contains(r.Nodes[p.Node].Ranks, p.Rank) || p.Host != r.Nodes[p.Node].Host || (p.PID == 0) != (p.Start == nil) || p.PID == 0 && p.Lost == "" {
 			t.Errorf("rank %d: %+v", p.Rank, p)
 		}
-		if p.Lost == "" && (p.End == nil || p.End.Before(p.Start) || p.Wall <= 0 || p.MaxRSS <= 0 || (p.Exit == nil) == (p.Signal == "")) {
+		if p.Lost == "" && (p.End == nil || p.Start.Before(r.Start) || p.End.Before(*p.Start) || p.Wall <= 0 || p.MaxRSS <= 0 || (p.Exit == nil) == (p.Signal == "")) {
 			t.Errorf("the end of rank %d: %+v", p.Rank, p)
 		}
 	}
@@ -153,4 +153,13 @@ func remoteReport(t *testing.T, l lab) {
 		failAtOnce(t, run, l.Path("failing"))
 	})
 	t.Run("rank 0 is killed", func(t *testing.T) { killHub(t, run, l.pprun) })
+	t.Run("agent is killed", func(t *testing.T) {
+		r, path := run(t, "sh", "-c", "[ $PPRUN_RANK = 5 ] && kill -9 $PPID; exec sleep 60")
+		r.want(t, 125, `^pprun: lost node3: its agent is gone.*: ranks 4-5 ran there: job aborted\n$`)
+		for i, n := range readReport(t, path, 125, 8).Nodes {
+			if lost := i == 2; n.RootCause != lost || lost != strings.HasPrefix(n.Failure, "lost node3: ") {
+				t.Errorf("%+v", n)
+			}
+		}
+	})
 }

@@ -211,7 +211,7 @@ func TestOutOfMemory(t *testing.T) {
 	}
 	l.hello(time.Second)
 	l.start(testProgram(1, "eat"))
-	if x := l.exited(1)[0]; x.Signal != int(syscall.SIGKILL) || !x.OOM || x.Killed {
+	if x := l.exited(1)[0]; x.Signal != int(syscall.SIGKILL) || !x.OOM || x.OOMLimit != 100<<20 || x.Killed {
 		t.Errorf("%+v", x)
 	}
 	l.bye()
