@@ -22,5 +22,5 @@
 // to it, one writes each output file. All decisions are made by one goroutine, which takes the events one by one ([Run]'s
 // own).
 //
-// How an agent comes to a node is a [Launcher]'s affair: local.go, ssh.go.
+// How an agent comes to a node is a [Launcher]'s affair: local.go, ssh.go, command.go; server.go finds it there.
 package launch
