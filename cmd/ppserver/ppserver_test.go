@@ -285,3 +285,23 @@ func TestAuthorize(t *testing.T) {
 		t.Errorf("secret: %v, %v", st, err)
 	}
 }
+
+// The unit for systemd starts ppserver with options that it has, and confines it.
+func TestUnit(t *testing.T) {
+	text, err := os.ReadFile("../../scripts/jobs/ppserver.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := regexp.MustCompile(`(?m)^ExecStart=/usr/local/bin/ppserver (.*)$`).FindSubmatch(text)
+	if start == nil {
+		t.Fatal("no ExecStart")
+	}
+	if o, err := parse(strings.Fields(string(start[1]))); err != nil || o.command != "" || o.keys != "/etc/ppserver" {
+		t.Errorf("%s: %+v, %v", start[1], o, err)
+	}
+	for _, line := range []string{"NoNewPrivileges=yes", "ProtectSystem=strict", "PrivateTmp=yes", "MemoryMax=", "TasksMax=", "User="} {
+		if !regexp.MustCompile(`(?m)^` + line).Match(text) {
+			t.Errorf("no %s", line)
+		}
+	}
+}
