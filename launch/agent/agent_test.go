@@ -4,6 +4,7 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -36,7 +37,8 @@ var programs = map[string]func(){}
 // deadline bounds every wait of the tests.
 const deadline = 20 * time.Second
 
-const testJob = "00112233445566"
+// testJob begins the ids of this process's jobs: what a test process of another leaves must not be taken for its own.
+var testJob = fmt.Sprintf("%014x", os.Getpid())
 
 // launcher is the other end: it starts an agent as a process and takes down what it says.
 type launcher struct {
