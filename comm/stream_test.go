@@ -135,8 +135,16 @@ func TestBreakCancels(t *testing.T) {
 	for name, opts := range map[string][]comm.Option{"one by one": nil, "chunks": {comm.Chunk(3)}} {
 		t.Run(name, func(t *testing.T) {
 			world(t, 2, onZero(func(ctx context.Context, c *comm.Comm) error {
-				in := append([]int{-1, -1, -1}, make([]int, 12)...)
-				for d := range blocksUnlessNegative.Unordered(ctx, slices.Values(in), opts...) {
+				gate = make(chan struct{})
+				in := func(yield func(int) bool) {
+					for i := range 15 {
+						if !yield(min(0, i/3-1)) {
+							return
+						}
+					}
+					close(gate) // the first result comes when all tasks are under way
+				}
+				for d := range blocksUnlessNegative.Unordered(ctx, in, append(opts, comm.Window(100))...) {
 					if d.Arg != -1 || d.Err != nil {
 						return fmt.Errorf("%+v", d)
 					}
@@ -156,8 +164,12 @@ func TestBreakCancels(t *testing.T) {
 	}
 }
 
+// gate lets negative arguments of blocksUnlessNegative through once it is closed.
+var gate chan struct{}
+
 var blocksUnlessNegative = comm.Register("blocks_unless_negative", func(ctx context.Context, n int) (int, error) {
 	if n < 0 {
+		<-gate
 		return n, nil
 	}
 	began <- struct{}{}
