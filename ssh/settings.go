@@ -65,18 +65,28 @@ func loadSettings(ctx context.Context, r route, cfg Config) (*settings, error) {
 	if r.port != 0 {
 		args = append(args, "-p", strconv.Itoa(r.port))
 	}
+	args = append(args, "--", r.host)
+	for {
+		out, errOut, err := run(ctx, client, args)
+		switch {
+		case err == nil:
+			return parseSettings(r.host, out)
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case !errors.Is(err, exec.ErrWaitDelay): // else, on a busy machine, a part of its words may not have been read
+			return nil, fmt.Errorf("ssh -G: %w: %s", err, oneLine(errOut))
+		}
+	}
+}
+
+// run runs a command and returns what it wrote to standard output and standard error.
+func run(ctx context.Context, name string, args []string) (string, string, error) {
 	var out, errOut bytes.Buffer
-	cmd := exec.CommandContext(ctx, client, append(args, "--", r.host)...)
+	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	cmd.WaitDelay = time.Second
-	// One that ended well has written all, whoever still holds its output open: a process of ours that is about to start.
-	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		return nil, fmt.Errorf("ssh -G: %w: %s", err, oneLine(errOut.String()))
-	}
-	return parseSettings(r.host, out.String())
+	err := cmd.Run()
+	return out.String(), errOut.String(), err
 }
 
 // parseSettings reads the output of ssh -G: lines of a key in lower case, a blank and the value.
