@@ -57,6 +57,31 @@ func (h *hub) died(m *member, death place.Death) {
 	}
 }
 
+// ranOn returns what the ranks of a link run that has ended, for the user, whom pprun tells of their end. It is nil where
+// that is no loss, and where nobody would be told.
+func (h *hub) ranOn(l *link) (all []place.Ran) {
+	if h.over || h.report == nil {
+		return nil
+	}
+	for _, rank := range l.ranks {
+		m := h.members[rank]
+		if m.link != l {
+			continue
+		}
+		ran := place.Ran{Rank: rank, Incarnation: m.incarnation}
+		ts, begun := m.begun()
+		for i, t := range ts {
+			if begun[i] && len(ran.Tasks) < place.MaxRan {
+				ran.Tasks = append(ran.Tasks, h.fns[t.fn()].name)
+			}
+		}
+		if ran.Tasks != nil {
+			all = append(all, ran)
+		}
+	}
+	return all
+}
+
 // learn completes the error of a lost rank; either may be nil.
 func (e *LostError) learn(death *place.Death) {
 	if e != nil && death != nil && death.Reason != "" {

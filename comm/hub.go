@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pprun/pprun/comm/frame"
+	"github.com/pprun/pprun/comm/place"
 )
 
 // The hub is the part of rank 0 that all frames pass: it schedules tasks and relays the rest.
@@ -18,6 +19,7 @@ type hub struct {
 	ports    atomic.Pointer[[]port] // of the members, for relaying without mu; what it points to does not change
 	readers  sync.WaitGroup         // of links; none is added once over is set
 	informed bool                   // an agent tells of deaths
+	report   func(place.Ran)        // tells the agent what a lost rank ran; nil: there is none
 
 	mu      sync.Mutex // guards the fields below; held while whole batches of frames are handled, never across I/O
 	links   []*link

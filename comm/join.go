@@ -45,6 +45,7 @@ func join(ctx context.Context, agent *place.Link, role place.Role, s settings, f
 	}
 	h := newHub(c)
 	h.informed = true
+	h.report = func(r place.Ran) { agent.Ran(r) }
 	d := newDoor(h, c, p, signatures(fns))
 	agent.Died(d.died)
 	d.open(agent.Listeners)

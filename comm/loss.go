@@ -89,18 +89,24 @@ func (h *hub) orphan(m *member) {
 	h.parts.dropAll(kindSubmit, uint32(m.rank))
 }
 
-// redo has other ranks run what a lost one ran. Those tasks that it can have begun, being its oldest, lose a rank by it;
-// those that only waited there do not, or whatever is queued beside a task that kills ranks would fail with it.
-func (h *hub) redo(m *member) {
-	ts := slices.SortedFunc(m.runs.all, func(a, b *task) int { return cmp.Compare(a.order, b.order) })
+// begun returns the tasks that a rank has, as it got them, and of each whether the rank can have begun it: its oldest.
+func (m *member) begun() (ts []*task, begun []bool) {
+	ts = slices.SortedFunc(m.runs.all, func(a, b *task) int { return cmp.Compare(a.order, b.order) })
 	slots := max(1, m.slots)
-	begun := make([]bool, len(ts))
+	begun = make([]bool, len(ts))
 	for i, t := range ts {
 		begun[i] = t.yielded || slots > 0
 		if !t.yielded {
 			slots--
 		}
 	}
+	return ts, begun
+}
+
+// redo has other ranks run what a lost one ran. Those tasks that it can have begun, being its oldest, lose a rank by it;
+// those that only waited there do not, or whatever is queued beside a task that kills ranks would fail with it.
+func (h *hub) redo(m *member) {
+	ts, begun := m.begun()
 	for i, t := range slices.Backward(ts) { // each goes before those behind it
 		h.end(t)
 		if begun[i] {

@@ -31,9 +31,13 @@ func (h *hub) read(l *link) {
 		reason = "it ended, or its link was cut"
 	}
 	r.lock()
+	ran := h.ranOn(l)
 	goesOn := h.cut(l, reason)
 	r.unlock()
 	r.flush()
+	for _, ran := range ran {
+		h.report(ran)
+	}
 	if goesOn {
 		l.conn.Close()
 		l.close()

@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -11,20 +12,26 @@ import (
 type cause struct {
 	at     time.Time
 	status int
-	text   string
-	rank   int   // -1: a node
-	orphan bool  // the rank had lost its hub: this came of something else
-	root   *bool // set if this is the root cause
+	what   fmt.Stringer // a loss, or words; asked when all is known about it
+	rank   int          // -1: a node
+	orphan bool         // the rank had lost its hub: this came of something else
+	stderr []string     // last lines that the user has not seen
+	root   *bool        // set if this is the root cause
 }
 
+type words string
+
+func (w words) String() string { return string(w) }
+
 func failedRank(l loss, e agent.Exit) cause {
+	l.how += advice(e)
 	return cause{
-		at: *l.process.End, status: exitStatus(e), text: l.String() + advice(e), rank: l.rank, orphan: e.Orphan, root: &l.process.RootCause,
+		at: *l.process.End, status: exitStatus(e), what: l, rank: l.rank, orphan: e.Orphan, stderr: l.stderr, root: &l.process.RootCause,
 	}
 }
 
 func lostNode(n *node, how string) cause {
-	return cause{at: time.Now(), status: StatusFailed, text: how, rank: -1, root: &n.guilty}
+	return cause{at: time.Now(), status: StatusFailed, what: words(how), rank: -1, root: &n.guilty}
 }
 
 // also takes in what failed while the job was being ended for a failure.
@@ -50,7 +57,7 @@ func (v *verdict) judge() (status int, text string) {
 		return a.at.Compare(b.at)
 	})
 	*root.root = true
-	text = root.text
+	text = root.what.String()
 	if root.rank < 0 || v.others > 0 {
 		text += ": job aborted"
 	}
@@ -66,5 +73,5 @@ func (v *verdict) judge() (status int, text string) {
 	if too != nil {
 		text += ", " + rankNames(too) + " failed as well"
 	}
-	return root.status, text
+	return root.status, text + lastWords(root.stderr)
 }

@@ -10,10 +10,10 @@ import (
 func TestEnding(t *testing.T) {
 	for want, e := range map[string]agent.Exit{
 		"exit status 3": {Code: 3},
-		"exit status 0 before it had left the job":                           {Joined: true},
-		"killed by signal 11 (SIGSEGV, core dumped)":                         {Signal: 11, Core: true},
-		"killed by signal 9 (SIGKILL, out of memory)":                        {Signal: 9, OOM: true},
-		"killed by signal 9 (SIGKILL, out of memory: the limit is 104.9 MB)": {Signal: 9, OOM: true, OOMLimit: 100 << 20},
+		"exit status 0 before it had left the job":                                {Joined: true},
+		"killed by signal 11 (SIGSEGV, core dumped)":                              {Signal: 11, Core: true},
+		"killed by signal 9 (SIGKILL, out of memory: it had 63.0 MB)":             {Signal: 9, OOM: true, MaxRSS: 63e6},
+		"killed by signal 9 (SIGKILL, out of memory: it had 99.0 MB of 104.9 MB)": {Signal: 9, OOM: true, MaxRSS: 99e6, OOMLimit: 100 << 20},
 	} {
 		if got := ending(e); got != want {
 			t.Errorf("%q, want %q", got, want)
@@ -25,10 +25,10 @@ func TestEnding(t *testing.T) {
 func TestRootCause(t *testing.T) {
 	at := time.Now()
 	failed := func(rank, after int, orphan bool) cause {
-		return cause{at: at.Add(time.Duration(after)), status: 10 + rank, text: "rank", rank: rank, orphan: orphan, root: new(bool)}
+		return cause{at: at.Add(time.Duration(after)), status: 10 + rank, what: words("rank"), rank: rank, orphan: orphan, root: new(bool)}
 	}
 	lost := failed(-1, 5, false)
-	lost.text = "lost node2"
+	lost.what = words("lost node2")
 	for _, c := range []struct {
 		causes []cause
 		others int

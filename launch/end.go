@@ -156,5 +156,5 @@ func (j *job) outcome() (int, error) {
 	if text == "" {
 		return status, nil
 	}
-	return status, &failure{status, text}
+	return status, &failure{status, shown(j.Stderr, text)}
 }

@@ -36,6 +36,9 @@ func (j *job) exited(n *node, e agent.Exit) {
 		return
 	}
 	l := loss{rank: e.Rank, host: n.host.Host, process: p, how: ending(e)}
+	if j.Output != "" {
+		l.stderr = p.Stderr
+	}
 	if j.verdict != nil {
 		j.verdict.also(failedRank(l, e))
 		return
@@ -93,10 +96,10 @@ func ending(e agent.Exit) string {
 		text += ", core dumped"
 	}
 	if e.OOM {
-		text += ", out of memory"
+		text += ", out of memory: it had " + sizeOf(e.MaxRSS)
 	}
 	if e.OOMLimit > 0 {
-		text += ": the limit is " + sizeOf(e.OOMLimit)
+		text += " of " + sizeOf(e.OOMLimit)
 	}
 	return text + ")"
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/pprun/pprun/comm/frame"
+	"github.com/pprun/pprun/comm/place"
 	"github.com/pprun/pprun/launch/agent"
 )
 
@@ -273,6 +274,8 @@ func (j *job) take(e event) {
 		}
 	case agent.Exit:
 		j.exited(n, v)
+	case place.Ran:
+		j.ran(n, v)
 	case agent.Respawned:
 		j.respawned(n, v)
 	case agent.Failure:

@@ -3,6 +3,8 @@ package launch
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -25,18 +27,48 @@ type loss struct {
 	host    string
 	process *Process // nil: it had none
 	how     string
-	then    string // what comes of it; may be empty
-	thens   string // the same of many that end alike
-	quiet   bool   // nobody misses it
+	stderr  []string // last lines that the user has not seen, since files take the output
+	then    string   // what comes of it; may be empty
+	thens   string   // the same of many that end alike
+	quiet   bool     // nobody misses it
 }
 
 // String says who was lost and how.
 func (l loss) String() string {
 	text := fmt.Sprintf("rank %d on %s", l.rank, l.host)
 	if p := l.process; p != nil {
-		text += fmt.Sprintf(" (pid %d, after %s)", p.PID, lasted(p.Wall))
+		text += fmt.Sprintf(" (pid %d, after %s%s)", p.PID, lasted(p.Wall), running(p.Tasks))
 	}
 	return text + ": " + l.how
+}
+
+// running names the tasks that a process ran.
+func running(tasks []string) string {
+	const most = 3
+	var names []string
+	for _, name := range tasks {
+		if strings.ContainsFunc(name, func(r rune) bool { return !strconv.IsPrint(r) }) {
+			name = strconv.Quote(name)
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	if len(names) > most {
+		names = append(names[:most], "others")
+	}
+	if names == nil {
+		return ""
+	}
+	return ", running " + strings.Join(names, ", ")
+}
+
+// lastWords are further lines, after that about a loss.
+func lastWords(stderr []string) string {
+	if len(stderr) == 0 {
+		return ""
+	}
+	return "\nthe end of its standard error:\n  " + strings.Join(stderr, "\n  ")
 }
 
 // lasted writes a time in seconds as people read it.
@@ -66,15 +98,17 @@ func (j *job) tellLosses() {
 	list := j.losses.list
 	j.losses = losses{}
 	for _, l := range lossLines(list) {
-		if l.quiet {
-			j.warn("%s", l.text)
-		} else {
-			j.say("%s", l.text)
+		for text := range strings.SplitSeq(l.text, "\n") {
+			if l.quiet {
+				j.warn("%s", text)
+			} else {
+				j.say("%s", text)
+			}
 		}
 	}
 }
 
-// lossLine is a line about one loss or many.
+// lossLine is a line about one loss or many, or several lines about one whose last words the user has not seen.
 type lossLine struct {
 	text  string
 	quiet bool // it is no error: --quiet hides it
@@ -94,17 +128,20 @@ func lossLines(list []loss) (lines []lossLine) {
 			}
 		}
 		if len(alike) < foldLosses {
-			lines = append(lines, lossLine{join(l.String(), l.then), l.quiet})
+			lines = append(lines, lossLine{join(l.String(), l.then) + lastWords(l.stderr), l.quiet})
 			continue
 		}
 		var ranks []int
-		var hosts []string
+		var hosts, tasks []string
 		for _, k := range alike {
 			done[k] = true
 			ranks, hosts = append(ranks, list[k].rank), append(hosts, list[k].host)
+			if p := list[k].process; p != nil {
+				tasks = append(tasks, p.Tasks...)
+			}
 		}
 		slices.Sort(hosts)
-		lines = append(lines, lossLine{join(rankNames(ranks)+" on "+fold(slices.Compact(hosts))+": "+l.how, l.thens), l.quiet})
+		lines = append(lines, lossLine{join(rankNames(ranks)+" on "+fold(slices.Compact(hosts))+running(tasks)+": "+l.how, l.thens), l.quiet})
 	}
 	return lines
 }

@@ -279,6 +279,8 @@ func decode(h frame.Header, payload []byte) (any, error) {
 		return note(payload), nil
 	case agent.KindRelayed:
 		return relayed(payload), nil
+	case agent.KindRan:
+		return agent.Decode[place.Ran](payload)
 	case agent.KindUnwritable:
 		return unwritable{"stdout", syscall.Errno(h.ID)}, nil
 	case agent.KindDone:

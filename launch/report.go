@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/pprun/pprun/comm/place"
 	"github.com/pprun/pprun/launch/agent"
 	"golang.org/x/sys/unix"
 )
@@ -67,7 +68,8 @@ type Process struct {
 
 	User   float64  `json:"user"`
 	System float64  `json:"system"`
-	MaxRSS int64    `json:"max_rss"` // bytes
+	MaxRSS int64    `json:"max_rss"` // bytes; where pprun's agent there had more when it started it, that
+	Tasks  []string `json:"tasks"`   // functions of the tasks that it ran when rank 0 lost it, at most 8; rank 0's own are not known
 	Stderr []string `json:"stderr"`  // the last lines of its standard error, at most 20, at most 4 KiB
 }
 
@@ -84,7 +86,7 @@ func (j *job) born(n *node, rank, pid int) *Process {
 	}
 	now := time.Now().UTC()
 	life.process = &Process{
-		Rank: rank, Incarnation: life.incarnation, Node: n.index, Host: n.host.Host, PID: pid, Start: &now, Stderr: []string{},
+		Rank: rank, Incarnation: life.incarnation, Node: n.index, Host: n.host.Host, PID: pid, Start: &now, Tasks: []string{}, Stderr: []string{},
 	}
 	j.processes = append(j.processes, life.process)
 	return life.process
@@ -109,6 +111,19 @@ func (j *job) certify(n *node, e agent.Exit) *Process {
 	p.User, p.System, p.MaxRSS = e.User.Seconds(), e.System.Seconds(), e.MaxRSS
 	p.Stderr = lastLines(e.Stderr, reportLines)
 	return p
+}
+
+// ran notes what a process ran when it was lost.
+func (j *job) ran(n *node, r place.Ran) {
+	if n.index != j.placement.NodeOf[0] { // only rank 0 knows
+		return
+	}
+	for _, p := range slices.Backward(j.processes) {
+		if p.Rank == r.Rank && p.Incarnation == r.Incarnation {
+			p.Tasks = append(p.Tasks, r.Tasks...)
+			return
+		}
+	}
 }
 
 // lastLines are the last lines of text, without one that may have lost its beginning.
@@ -190,7 +205,7 @@ func (j *job) reportOf(status int, reason string) *Report {
 		if j.lives[rank].process == nil {
 			n := j.nodes[j.placement.NodeOf[rank]]
 			r.Processes = append(r.Processes, &Process{
-				Rank: rank, Node: n.index, Host: n.host.Host, Stderr: []string{}, Lost: cmp.Or(n.failed, n.fate, "it was not started"),
+				Rank: rank, Node: n.index, Host: n.host.Host, Tasks: []string{}, Stderr: []string{}, Lost: cmp.Or(n.failed, n.fate, "it was not started"),
 			})
 		}
 	}

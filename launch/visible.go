@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"golang.org/x/term"
 )
@@ -14,6 +15,16 @@ func screen(f *os.File) io.Writer {
 		return &visible{w: f}
 	}
 	return f
+}
+
+// shown is text as it may be written to f.
+func shown(f *os.File, text string) string {
+	var b strings.Builder
+	if !term.IsTerminal(int(f.Fd())) {
+		return text
+	}
+	(&visible{w: &b}).Write([]byte(text))
+	return b.String()
 }
 
 // visible shows a terminal's reader the control characters of what is written, as \x1b, for the terminal to obey none but

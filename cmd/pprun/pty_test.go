@@ -239,6 +239,9 @@ func TestRanksCommandNoTerminal(t *testing.T) {
 	if shown := s.shown(); strings.ContainsAny(strings.ReplaceAll(shown, "\r\n", "\n"), "\r\x1b\a") {
 		t.Errorf("control characters reach the terminal: %q", shown)
 	}
+	last := pprun(t, "-q", "-o", t.TempDir()+"/%r", "-n", "1", "sh", "-c", script+"; exit 3")
+	last.exit(3)
+	last.await(`pprun:   \\x1b\[2J\r`, 1) // its last words, in pprun's
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -86,6 +86,7 @@ func (a *Asker) Refuse(reason string) {
 type News struct {
 	Relayed func(why string) // its link to the hub goes through the relay
 	Orphan  func()           // its link to the hub has ended before the job
+	Ran     func(Ran)        // what another rank ran when it was lost
 }
 
 // Wait blocks until the rank has said bye (true) or its end of the connection is gone (false).
@@ -98,6 +99,12 @@ func (a *Asker) Wait(news News) (bye bool) {
 			news.Relayed(string(payload))
 		case err == nil && h.Kind == kindOrphan:
 			news.Orphan()
+		case err == nil && h.Kind == kindRan:
+			var r Ran
+			if cbor.Unmarshal(payload, &r) != nil {
+				return false // it breaks the protocol
+			}
+			news.Ran(r)
 		default:
 			return err == nil && h.Kind == kindBye
 		}

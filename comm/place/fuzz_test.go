@@ -32,6 +32,10 @@ func pair(t *testing.T, said []byte) (c, other *net.UnixConn) {
 
 // FuzzLink lets a process say anything to an agent, and an agent anything to a rank: neither panics or holds up the other.
 func FuzzLink(f *testing.F) {
+	ran, err := cbor.Marshal(Ran{Rank: 1, Tasks: []string{"f"}})
+	if err != nil {
+		f.Fatal(err)
+	}
 	for kind, v := range map[frame.Kind]any{
 		kindAsk: Ask{Version: Version, Rank: 1, Role: SPMD}, kindDeath: Death{Rank: 2},
 		kindPlace: Place{Job: "j", Size: 2, Nodes: []string{"a"}, NodeOf: []int{0, 0}, Slots: []int{1, 1}, Client: &Identity{CA: []byte{1}}},
@@ -41,13 +45,14 @@ func FuzzLink(f *testing.F) {
 			f.Fatal(err)
 		}
 		f.Add(frame.Append(frame.Append(nil, frame.Header{Kind: kind}, b), frame.Header{Kind: kindBye}, nil))
+		f.Add(frame.Append(frame.Append(nil, frame.Header{Kind: kind}, b), frame.Header{Kind: kindRan}, ran))
 	}
 	f.Add(frame.Append(nil, frame.Header{Kind: kindRefuse}, []byte("no")))
 	f.Add(frame.Append(nil, frame.Header{Kind: kindPlace}, []byte("\xa1\x65Nodes\x9b\x7f\xff\xff\xff\xff\xff\xff\xff"))) // a bomb
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, other := pair(t, b)
 		if a, err := Accept(c); err == nil {
-			a.Wait(News{Relayed: func(string) {}, Orphan: func() {}})
+			a.Wait(News{Relayed: func(string) {}, Orphan: func() {}, Ran: func(Ran) {}})
 		}
 		other.Close()
 

@@ -7,6 +7,7 @@
 //	agent -> rank   death   how another rank's process ended (to rank 0)
 //	rank -> agent   relayed my link to the hub goes through the relay, since no other way was found: why
 //	rank -> agent   orphan  my link to the hub has ended before the job has: what I do now may come of that
+//	rank -> agent   ran     what another rank had begun when the hub lost it (from rank 0)
 //	rank -> agent   bye     I have left the job in order
 //
 //	rank -> agent   ask     on a connection of its own: a relay to the hub
@@ -26,7 +27,7 @@ import (
 )
 
 // Version of the rank-agent protocol.
-const Version = 4 // 2: deaths; 3: relays; 4: orphans
+const Version = 5 // 2: deaths; 3: relays; 4: orphans; 5: what lost ranks ran
 
 // Role is what a rank says it is.
 type Role uint8
@@ -78,6 +79,16 @@ type Death struct {
 	Stderr      []byte // last lines it wrote there
 	Final       bool   // no further incarnation will come
 }
+
+// Ran is what a rank ran when it was lost: the hub knows, and its agent's user wants to.
+type Ran struct {
+	Rank        int
+	Incarnation uint32
+	Tasks       []string // functions of the tasks that it can have begun, the oldest first, at most MaxRan
+}
+
+// MaxRan is how many tasks a Ran names.
+const MaxRan = 8
 
 // Address is a hub address. Network is "unix" (peer uid is the proof), "tcp" (mutual TLS) or "relay": mutual TLS over
 // Link.Relay, which comes out at a Unix socket of the hub.

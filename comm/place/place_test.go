@@ -148,7 +148,7 @@ func TestRelay(t *testing.T) {
 		if err == nil {
 			err = a.Give(Place{Size: 2, Rank: 1}, nil)
 		}
-		go a.Wait(News{Relayed: func(s string) { why <- s }, Orphan: func() { why <- "orphan" }})
+		go a.Wait(News{Relayed: func(s string) { why <- s }, Orphan: func() { why <- "orphan" }, Ran: func(r Ran) { why <- fmt.Sprint(r) }})
 		served <- err
 		c, _ = l.AcceptUnix()
 		a, err = Accept(c)
@@ -194,6 +194,12 @@ func TestRelay(t *testing.T) {
 		t.Error(err)
 	}
 	if s := <-why; s != "orphan" {
+		t.Errorf("the agent is told %q", s)
+	}
+	if err := link.Ran(Ran{Rank: 3, Incarnation: 2, Tasks: []string{"f", "g"}}); err != nil {
+		t.Error(err)
+	}
+	if s := <-why; s != "{3 2 [f g]}" {
 		t.Errorf("the agent is told %q", s)
 	}
 }

@@ -182,6 +182,9 @@ func (l *Link) Relayed(why string) error {
 // itself.
 func (l *Link) Orphan() error { return frame.Write(l.conn, frame.Header{Kind: kindOrphan}, nil) }
 
+// Ran tells the agent, and so the user, what another rank ran when it was lost. Only rank 0 is believed.
+func (l *Link) Ran(r Ran) error { return writeCBOR(l.conn, kindRan, r) }
+
 // Bye tells the agent that this rank has left the job in order, and closes the link.
 func (l *Link) Bye() error {
 	var err error

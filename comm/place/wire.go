@@ -20,6 +20,7 @@ const (
 	kindRelay   frame.Kind = 6 // agent -> rank: empty; the last frame on its connection
 	kindRelayed frame.Kind = 7 // rank -> agent: text
 	kindOrphan  frame.Kind = 8 // rank -> agent: empty
+	kindRan     frame.Kind = 9 // rank -> agent: CBOR Ran
 )
 
 var limits = frame.Limits{
@@ -31,6 +32,7 @@ var limits = frame.Limits{
 	kindRelay:   frame.NoPayload,
 	kindRelayed: 4 << 10,
 	kindOrphan:  frame.NoPayload,
+	kindRan:     16 << 10, // MaxRan names
 }
 
 // maxListeners bounds the descriptors that travel with a place.

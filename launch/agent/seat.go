@@ -160,6 +160,11 @@ func (a *agent) seat(c *net.UnixConn, s *Start) {
 			a.conn.Send(frame.Header{Kind: KindRelayed, Src: uint32(k.Ask.Rank)}, []byte(why))
 		},
 		Orphan: func() { r.seat.orphan.Store(true) },
+		Ran: func(ran place.Ran) {
+			if k.Ask.Rank == 0 {
+				a.conn.SendValue(frame.Header{Kind: KindRan}, ran)
+			}
+		},
 	})
 }
 

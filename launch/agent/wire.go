@@ -7,7 +7,7 @@ import (
 )
 
 // Version of the launcher-agent protocol.
-const Version = 5 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended
+const Version = 6 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran
 
 // The launcher-agent protocol: frames of comm/frame over any byte stream (socketpair, ssh session, TLS), structured
 // payloads in CBOR. Both ends may send ahead: frames are handled in order, so a launcher that needs no answer does not wait.
@@ -36,6 +36,7 @@ const Version = 5 // 2: respawn, death; 3: relays; 4: credit for input that was 
 //	respawn    rank, incarnation       ->                (a serve rank that is lost)
 //	                                   <-   respawned  pid, or why not
 //	death      how a rank ended        ->                (agent of rank 0, which tells it)
+//	                                   <-   ran        what a rank ran that the hub has lost (agent of rank 0)
 //	beat                              <->   beat       every Beat, whatever else flows
 //	bye        after the last exit     ->
 //	                                   <-   done       nothing of the job is left on the node
@@ -92,6 +93,7 @@ const (
 	KindRelayCredit  frame.Kind = 34 // u32, big-endian: bytes that may be sent further
 	KindRelayClose   frame.Kind = 35 // text: why, if it is to be told. ID 0: all relays of Src, whose agent is lost
 	KindRelayed      frame.Kind = 36 // Src: rank. Text: what is wrong with each address of the hub
+	KindRan          frame.Kind = 37 // CBOR place.Ran
 )
 
 // Windows of the two flow-controlled directions, in bytes.
@@ -120,7 +122,7 @@ var limits = frame.Limits{
 	KindRole: frame.NoPayload, KindExit: 64 << 10, KindFailure: 64 << 10, KindNote: 4 << 10,
 	KindBeat: frame.NoPayload, KindBye: frame.NoPayload, KindDone: frame.NoPayload, KindUnwritable: frame.NoPayload,
 	KindRespawn: frame.NoPayload, KindRespawned: 64 << 10, KindDeath: 16 << 10,
-	KindRelayOpen: frame.NoPayload, KindRelayBytes: RelayLen, KindRelayCredit: 4, KindRelayClose: 4 << 10, KindRelayed: 4 << 10,
+	KindRelayOpen: frame.NoPayload, KindRelayBytes: RelayLen, KindRelayCredit: 4, KindRelayClose: 4 << 10, KindRelayed: 4 << 10, KindRan: 16 << 10,
 }
 
 // Hello opens the conversation.
