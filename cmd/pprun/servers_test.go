@@ -193,9 +193,17 @@ func twoClients(t *testing.T, f *farmed) {
 		a.busy(t, rank)
 		b.busy(t, rank)
 	}
+	status := f.Output("head", f.ppserver, "status", "node1")
+	if n := len(regexp.MustCompile(`(?m)^  \S+ +SHA256:\S+ +for \d+s +ranks: 2 +pprun \(sha256 [0-9a-f]{12}\)$`).FindAllString(status, -1)); n != 2 || !strings.Contains(status, "clients: 2 now") {
+		t.Errorf("ppserver status:\n%s", status)
+	}
 	a.end(t, 0, `^$`)
 	b.end(t, 0, `^$`)
 	f.gone("node1", "node2")
+	f.awaits("node1", "msg=end address="+f.Host("head").Addr())
+	if log := f.said["node1"].String(); !regexp.MustCompile(`msg=end .*key=SHA256:\S+ job=[0-9a-f]{16} program=pprun sha256=[0-9a-f]{64} status=0 `).MatchString(log) {
+		t.Errorf("node1 says:\n%s", log)
+	}
 }
 
 // gone waits until nothing is left of clients.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/user"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -50,3 +51,20 @@ func findAccount(name string) (*account, error) {
 
 // environ is what its programs find in their environment beside what the client sends.
 func (a *account) environ() []string { return append(keep(kept), a.env...) }
+
+// lookup finds a variable of that environment, and uid is whom its programs run as.
+func (a *account) lookup(name string) string {
+	for _, v := range a.environ() {
+		if value, ok := strings.CutPrefix(v, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+func (a *account) uid() int {
+	if a.credential == nil {
+		return os.Getuid()
+	}
+	return int(a.credential.Uid)
+}

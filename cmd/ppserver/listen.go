@@ -11,28 +11,32 @@ import (
 	"github.com/pprun/pprun/launch/agent"
 )
 
-// listen opens the port. Only with keys is it one that other machines can reach.
+// listen opens the port.
 func listen(o *options, keys bool) (net.Listener, error) {
-	address := o.listen
-	switch {
-	case address != "":
-		if err := checkAddress(address, keys); err != nil {
-			return nil, err
-		}
-	case !keys:
-		address = net.JoinHostPort("127.0.0.1", strconv.Itoa(o.port))
-	default:
-		ip, err := onlyAddress()
-		if err != nil {
-			return nil, err
-		}
-		address = netip.AddrPortFrom(ip, uint16(o.port)).String()
+	address, err := chooseAddress(o, keys)
+	if err != nil {
+		return nil, err
 	}
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("%w: is another ppserver running there? --port gives this one another", err)
 	}
 	return l, nil
+}
+
+// chooseAddress is where to listen. Only with keys is it where other machines reach this one.
+func chooseAddress(o *options, keys bool) (string, error) {
+	if o.listen != "" {
+		return o.listen, checkAddress(o.listen, keys)
+	}
+	if !keys {
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(o.port)), nil
+	}
+	ip, err := onlyAddress()
+	if err != nil {
+		return "", err
+	}
+	return netip.AddrPortFrom(ip, uint16(o.port)).String(), nil
 }
 
 // checkAddress refuses an address that would let in more than was asked for.

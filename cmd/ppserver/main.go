@@ -39,6 +39,8 @@ func run(args []string) int {
 		err = keygen(o)
 	case o.command == "authorize":
 		err = authorize(o)
+	case o.command == "status":
+		err = status(o)
 	default:
 		err = serve(o)
 	}

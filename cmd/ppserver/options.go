@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +27,7 @@ type options struct {
 	runAs   string
 	logJSON bool
 	secret  bool
+	json    bool
 	help    bool
 }
 
@@ -38,6 +40,7 @@ const help = `ppserver lets programs on other machines use the cores of this one
 Commands
   keygen [--secret]        make the keys that are missing: of servers, and of clients, whom the
                            servers let in; --secret: also a secret that both sides share
+  status [HOST[:PORT]]     ask a server what it does: that of this machine, or another; --json
   authorize KEY [COMMENT]  let in the holder of another client key; - reads it from standard input
   (none)                   serve
 
@@ -52,10 +55,12 @@ Serving
       --run-as USER        run the clients' programs as this user (root only, who has to give one)
       --log-format FORMAT  text (default) or json: a line for each login, refusal and end
       --keys DIR           directory of keys (default: PPRUN_KEYS, else ~/.config/pprun)
+  -c, --config FILE        more of these, in lines such as "workers = 8"; the command line counts more
   -h, --help
 
 Signals: HUP reads the keys again, and ends clients that they no longer let in. TERM lets the
-clients finish and takes no new ones; a second TERM, or INT, ends them.
+clients finish and takes no new ones; a second TERM, or INT, ends them. USR1 prints statistics of
+the processes that have ended, as Parallel Python does.
 `
 
 func parse(args []string) (*options, error) {
@@ -71,9 +76,16 @@ func parse(args []string) (*options, error) {
 	format := f.String("log-format", "text", "")
 	f.StringVar(&o.keys, "keys", "", "")
 	f.BoolVar(&o.secret, "secret", false, "")
+	f.BoolVar(&o.json, "json", false, "")
+	config := f.StringP("config", "c", "", "")
 	f.BoolVarP(&o.help, "help", "h", false, "")
 	if err := f.Parse(args); err != nil {
 		return nil, usagef("%v: see ppserver --help", err)
+	}
+	if *config != "" && !o.help {
+		if err := readConfig(f, *config); err != nil {
+			return nil, err
+		}
 	}
 	o.idle, o.logJSON = time.Duration(*idle)*time.Second, *format == "json"
 	if f.NArg() > 0 {
@@ -90,19 +102,27 @@ func parse(args []string) (*options, error) {
 		return nil, usagef("--idle %d: want a number of seconds", *idle)
 	case *format != "text" && *format != "json":
 		return nil, usagef("--log-format %s: want text or json", *format)
-	case o.command != "" && o.command != "keygen" && o.command != "authorize":
+	case !slices.Contains([]string{"", "keygen", "authorize", "status"}, o.command):
 		return nil, usagef("%s: no such command: see ppserver --help", o.command)
-	case o.command == "keygen" && len(o.args) > 0 || o.command == "authorize" && len(o.args) == 0:
+	case o.command == "keygen" && len(o.args) > 0 || o.command == "authorize" && len(o.args) == 0 || o.command == "status" && len(o.args) > 1:
 		return nil, usagef("%s: see ppserver --help", o.command)
 	case o.secret && o.command != "keygen":
 		return nil, usagef("--secret: is for ppserver keygen; a secret never stands on a command line")
+	case o.json && o.command != "status":
+		return nil, usagef("--json: is for ppserver status; for the log there is --log-format json")
 	}
 	if o.listen != "" {
-		if _, _, err := net.SplitHostPort(o.listen); err != nil {
-			o.listen = net.JoinHostPort(strings.Trim(o.listen, "[]"), strconv.Itoa(o.port))
-		}
+		o.listen = withPort(o.listen, o.port)
 	}
 	return o, nil
+}
+
+// withPort adds a port to an address that has none.
+func withPort(address string, port int) string {
+	if _, _, err := net.SplitHostPort(address); err == nil {
+		return address
+	}
+	return net.JoinHostPort(strings.Trim(address, "[]"), strconv.Itoa(port))
 }
 
 // keyring opens the keys.

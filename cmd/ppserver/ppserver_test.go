@@ -36,6 +36,7 @@ type running struct {
 	cmd     *exec.Cmd
 	keys    string
 	address string
+	stdout  *bufio.Reader
 	stderr  bytes.Buffer // read after end
 }
 
@@ -63,7 +64,8 @@ func start(t *testing.T, args ...string) *running {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.cmd.Process.Kill(); r.cmd.Wait() })
-	line, err := bufio.NewReader(out).ReadString('\n')
+	r.stdout = bufio.NewReader(out)
+	line, err := r.stdout.ReadString('\n')
 	m := regexp.MustCompile(`^ppserver on (127\.0\.0\.1:\d+), \d+ workers, key SHA256:`).FindStringSubmatch(line)
 	if m == nil {
 		r.cmd.Wait()
@@ -206,6 +208,122 @@ func TestDrain(t *testing.T) {
 	}
 	if got := strings.Join(said, ","); got != "login ,end exit status 0" {
 		t.Errorf("the log has %q:\n%s", got, &r.stderr)
+	}
+}
+
+// await reads frames up to one of a kind.
+func (r *running) await(c *agent.Conn, kind frame.Kind) {
+	r.t.Helper()
+	for {
+		h, payload, err := c.Next()
+		if err != nil || h.Kind == agent.KindFailure {
+			r.t.Fatalf("%q, %v instead of a frame of kind %d", payload, err, kind)
+		}
+		if h.Kind == kind {
+			return
+		}
+	}
+}
+
+// status is what ppserver status says.
+func (r *running) status(args ...string) string {
+	r.t.Helper()
+	out, err := command(r.keys, append([]string{"status", r.address}, args...)...).CombinedOutput()
+	if err != nil {
+		r.t.Fatalf("ppserver status: %v\n%s", err, out)
+	}
+	return string(out)
+}
+
+// Who asks hears what runs; the log and the statistics have it in the end.
+func TestStatus(t *testing.T) {
+	r := start(t, "-w", "3")
+	if got := r.status(); !regexp.MustCompile(`^ppserver on \S+, up \d+s, key SHA256:\S+\nslots: 3, 0 in use, 3 free\nclients: 0 now, 0 since the start, 0 refused\n`).MatchString(got) {
+		t.Errorf("ppserver status:\n%s", got)
+	}
+	c := r.login()
+	c.SendValue(frame.Header{Kind: agent.KindStart}, agent.Start{
+		Program: agent.Program{Path: "/bin/sleep"}, Args: []string{"600"}, Ranks: []agent.Rank{{}, {Rank: 1, LocalRank: 1}},
+		Size: 2, Nodes: []string{"here"}, NodeOf: []int{0, 0}, Slots: []int{1, 1},
+	})
+	r.await(c, agent.KindStarted)
+	if got := r.status(); !regexp.MustCompile(`slots: 3, 2 in use, 1 free\nclients: 1 now, 1 since the start, 0 refused\n  127\.0\.0\.1:\d+  secret  for \d+s  ranks: 2  /bin/sleep\n`).MatchString(got) {
+		t.Errorf("ppserver status:\n%s", got)
+	}
+	var said report
+	if err := json.Unmarshal([]byte(r.status("--json")), &said); err != nil || len(said.Clients) != 1 || said.Clients[0].Job != "0123456789abcdef" {
+		t.Errorf("%+v, %v", said, err)
+	}
+	c.Send(frame.Header{Kind: agent.KindKill, ID: 1000}, nil)
+	r.await(c, agent.KindExit)
+	r.await(c, agent.KindExit)
+	c.Send(frame.Header{Kind: agent.KindBye}, nil)
+	r.await(c, agent.KindDone)
+	c.Close()
+	for !strings.Contains(r.status(), "clients: 0 now") {
+	}
+	r.signal(syscall.SIGUSR1)
+	var table string
+	for !strings.Contains(table, "active tasks") {
+		line, err := r.stdout.ReadString('\n')
+		if table += line; err != nil {
+			t.Fatalf("%v: %s", err, table)
+		}
+	}
+	if !regexp.MustCompile(`job server\n +2 \| +100\.00 \| +\d+\.\d{4} \| +\d+\.\d{6} \| secret\nTime elapsed since server creation \d+\.\d+\n0 active tasks, 3 cores\n$`).MatchString(table) {
+		t.Errorf("statistics:\n%s", table)
+	}
+	r.signal(syscall.SIGTERM)
+	r.end()
+	for _, want := range []string{`msg=job .*key=secret job=0123456789abcdef program=/bin/sleep sha256=""`, `msg=end .*program=/bin/sleep .*status=143 .*agent="exit status 0"`} {
+		if !regexp.MustCompile(want).MatchString(r.stderr.String()) {
+			t.Errorf("the log has no %s:\n%s", want, &r.stderr)
+		}
+	}
+}
+
+// Nobody is told who may not come in, and where no server is an error says so.
+func TestStatusRefused(t *testing.T) {
+	r := start(t)
+	out, err := command(filepath.Join(t.TempDir(), "other"), "status", r.address).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "is not known") {
+		t.Errorf("%v: %s", err, out)
+	}
+	out, err = command(r.keys, "status", "127.0.0.1:"+freePort(t)).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "no answer from a ppserver at 127.0.0.1:") {
+		t.Errorf("%v: %s", err, out)
+	}
+	r.signal(syscall.SIGTERM)
+	r.end()
+}
+
+func TestConfig(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ppserver.conf")
+	for _, c := range []struct{ text, args, want string }{
+		{"# comment\n\nworkers = 7\nport=7070\nlog-format = json\n", "", ""},
+		{"workers = 3\nport=7070\nlog-format = json\n", "-w 7", ""},
+		{"workers = 3\nworkers = 4\n", "", ":2: workers: is in line 1, too"},
+		{"workers = many\n", "", `:1: workers = "many": must be an integer`},
+		{"\nworkers 3\n", "", `:2: "workers 3": want flag = value`},
+		{"slots = 3\n", "", `:1: "slots" is no flag`},
+		{"secret = hunter2\n", "", ":1: secret: is for ppserver keygen"},
+		{"config = other\n", "", ":1: config: a file of options names no other"},
+		{"port = 0\n", "", "--port 0: want a port"},
+	} {
+		if err := os.WriteFile(file, []byte(c.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		o, err := parse(append(strings.Fields(c.args), "--config", file))
+		switch {
+		case c.want == "" && (err != nil || o.workers != 7 || o.port != 7070 || !o.logJSON):
+			t.Errorf("%q: %+v, %v", c.text, o, err)
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%q: %v, want %s", c.text, err, c.want)
+		}
+	}
+	os.Chmod(file, 0o666)
+	if _, err := parse([]string{"--config", file}); err == nil || !strings.Contains(err.Error(), "others may change it") {
+		t.Errorf("%v", err)
 	}
 }
 

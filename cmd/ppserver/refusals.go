@@ -17,6 +17,7 @@ type refusals struct {
 	log *slog.Logger
 
 	mu     sync.Mutex
+	all    int
 	since  time.Time // when the present period began
 	told   int       // in it
 	untold int
@@ -29,6 +30,7 @@ func (r *refusals) tell(address, key, why string) {
 	if time.Since(r.since) > refusalPeriod {
 		r.flush()
 	}
+	r.all++
 	if r.told++; r.told <= maxRefusals {
 		r.log.Warn("refused", "address", address, "key", key, "why", why)
 		return

@@ -20,21 +20,25 @@ type server struct {
 	*options
 	door     *door.Server
 	listener net.Listener
+	key      string // fingerprint
 	host     string // address that clients reach us by
 	user     *account
 	log      *slog.Logger
 	refused  refusals
+	began    time.Time
 
 	work     sync.WaitGroup
 	mu       sync.Mutex
 	sessions map[*session]bool
+	logins   int
+	stats    statistics
 	left     time.Time // when the last session ended
 }
 
 // serve serves until a signal ends it.
 func serve(o *options) error {
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
 	s, ring, err := open(o)
 	if err != nil {
 		return err
@@ -49,7 +53,7 @@ func serve(o *options) error {
 	if ring.Server() == nil {
 		return errors.New("keys: there is no server.key: ppserver keygen makes it")
 	}
-	s.door = door.NewServer(ring)
+	s.door, s.key = door.NewServer(ring), door.Fingerprint(ring.Server().Public())
 	if o.pidFile != "" {
 		if err := os.WriteFile(o.pidFile, fmt.Appendln(nil, os.Getpid()), 0o644); err != nil {
 			return err
@@ -66,7 +70,7 @@ func serve(o *options) error {
 
 // open makes all that can fail.
 func open(o *options) (*server, *door.Keyring, error) {
-	s := &server{options: o, sessions: map[*session]bool{}, left: time.Now()}
+	s := &server{options: o, sessions: map[*session]bool{}, stats: statistics{}, began: time.Now(), left: time.Now()}
 	var err error
 	if s.user, err = findAccount(o.runAs); err != nil {
 		return nil, nil, err
@@ -90,7 +94,7 @@ func open(o *options) (*server, *door.Keyring, error) {
 // greet tells who started it what it needs to know.
 func (s *server) greet(ring *door.Keyring) {
 	at := s.listener.Addr().String()
-	fmt.Printf("ppserver on %s, %d workers, key %s\n", at, s.workers, door.Fingerprint(ring.Server().Public()))
+	fmt.Printf("ppserver on %s, %d workers, key %s\n", at, s.workers, s.key)
 	fmt.Printf("use it with: pprun --servers %s ./prog\n", at)
 	if s.listener.Addr().(*net.TCPAddr).IP.IsLoopback() {
 		fmt.Println("only programs on this machine can; to open it to others: ppserver keygen, then ppserver")
@@ -110,9 +114,12 @@ func (s *server) obey(signals <-chan os.Signal) {
 			switch {
 			case sig == syscall.SIGHUP:
 				s.reload()
+			case sig == syscall.SIGUSR1:
+				s.print()
 			case sig == syscall.SIGTERM && !draining:
 				draining = true
 				s.listener.Close()
+				s.log.Info("no new clients: ends with the last one, or by a second TERM")
 			default:
 				s.each((*session).close)
 				return
@@ -170,22 +177,39 @@ func (s *server) accept() {
 
 // meet logs a client in and serves it.
 func (s *server) meet(conn net.Conn) {
-	began := time.Now()
-	from := conn.RemoteAddr().String()
-	secure, client, err := s.door.Login(conn)
-	if err != nil {
-		s.refused.tell(from, client.Name, strings.TrimSpace(err.Error()))
-		return
+	c := &session{server: s, from: conn.RemoteAddr().String(), began: time.Now(), raw: conn}
+	secure, who, err := s.door.Login(conn, func(who door.Client) error { return s.admit(c, who) })
+	defer s.leave(c)
+	switch {
+	case err != nil:
+		s.refused.tell(c.from, who.Name, strings.TrimSpace(err.Error()))
+	case who.Asks:
+		s.answer(secure)
+	default:
+		c.conn = secure
+		s.log.Info("login", c.audit()...)
+		how := c.run()
+		s.log.Info("end", append(c.audit(), "status", c.job.status, "after", time.Since(c.began).Round(time.Millisecond).String(), "agent", how)...)
 	}
-	c := &session{client: client, conn: secure}
+}
+
+// admit takes a client in that has proved who it is.
+func (s *server) admit(c *session, who door.Client) error {
 	s.mu.Lock()
-	s.sessions[c] = true
-	s.mu.Unlock()
-	s.log.Info("login", "address", from, "key", client.Name)
-	how := c.run(s)
+	defer s.mu.Unlock()
+	if c.client = who; !who.Asks {
+		s.sessions[c] = true
+		s.logins++
+	}
+	return nil
+}
+
+// leave forgets it.
+func (s *server) leave(c *session) {
 	s.mu.Lock()
-	delete(s.sessions, c)
-	s.left = time.Now()
-	s.mu.Unlock()
-	s.log.Info("end", "address", from, "key", client.Name, "after", time.Since(began).Round(time.Millisecond).String(), "agent", how)
+	defer s.mu.Unlock()
+	if s.sessions[c] {
+		delete(s.sessions, c)
+		s.left = time.Now()
+	}
 }

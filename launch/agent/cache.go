@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -26,15 +25,18 @@ type cache struct {
 }
 
 // cacheDirs are the places for a cache, best first.
-func cacheDirs() []string {
-	uid := strconv.Itoa(os.Getuid())
+func cacheDirs() []string { return cacheDirsOf(os.Getenv, os.Getuid()) }
+
+// cacheDirsOf are those of a user in whose environment env looks names up.
+func cacheDirsOf(env func(string) string, uid int) []string {
+	own := fmt.Sprintf("pprun-%d", uid)
 	var dirs []string
 	for _, d := range []struct{ base, sub string }{
-		{os.Getenv("PPRUN_CACHE"), ""},
-		{os.Getenv("XDG_CACHE_HOME"), "pprun"},
-		{os.Getenv("HOME"), ".cache/pprun"},
-		{os.Getenv("XDG_RUNTIME_DIR"), "pprun"},
-		{"/var/tmp", "pprun-" + uid}, {"/tmp", "pprun-" + uid}, {"/dev/shm", "pprun-" + uid},
+		{env("PPRUN_CACHE"), ""},
+		{env("XDG_CACHE_HOME"), "pprun"},
+		{env("HOME"), ".cache/pprun"},
+		{env("XDG_RUNTIME_DIR"), "pprun"},
+		{"/var/tmp", own}, {"/tmp", own}, {"/dev/shm", own},
 	} {
 		if filepath.IsAbs(d.base) {
 			dirs = append(dirs, filepath.Join(d.base, d.sub))
@@ -188,3 +190,35 @@ func freeBytes(path string) (int64, bool) {
 }
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
+
+// Usage is what a user's cache holds: that of an agent in whose environment env looks names up.
+type Usage struct {
+	Path     string // empty: there is none yet
+	Programs int
+	Bytes    int64
+}
+
+// CacheUsage looks at it.
+func CacheUsage(env func(string) string, uid int) (u Usage) {
+	for _, dir := range cacheDirsOf(env, uid) {
+		digests, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		u.Path = dir
+		for _, d := range digests {
+			if len(d.Name()) != 2*sha256.Size || !d.IsDir() {
+				continue
+			}
+			u.Programs++
+			names, _ := os.ReadDir(filepath.Join(dir, d.Name()))
+			if len(names) > 0 { // further names are links
+				if st, err := names[len(names)-1].Info(); err == nil {
+					u.Bytes += st.Size()
+				}
+			}
+		}
+		return u
+	}
+	return u
+}

@@ -31,6 +31,9 @@ func (a *agent) welcome(payload []byte) error {
 	if !validJob(hello.Job) || hello.Node < 0 {
 		return fmt.Errorf("hello: job %q, node %d", hello.Job, hello.Node)
 	}
+	if a.cfg.Silence > 0 {
+		hello.Silence = min(hello.Silence, a.cfg.Silence)
+	}
 	a.silence.Store(int64(hello.Silence))
 	r := Ready{Version: Version, OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), PID: os.Getpid()}
 	r.Hostname, _ = os.Hostname()

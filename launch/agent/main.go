@@ -17,7 +17,7 @@ import (
 //
 //	agent          speak with the launcher over standard input and output (ssh session)
 //	agent --fd N   over the socket N; descriptor 0 is the launcher's own standard input (socketpair)
-//	agent --fd N --server ADDRESS   for a ppserver, which launchers reach at ADDRESS
+//	agent --fd N --server ADDRESS --ledger N   for a ppserver, which launchers reach at ADDRESS, and which reads a ledger
 //	guard          watch over an agent
 func Main(args []string) int {
 	if len(args) > 0 && args[0] == "guard" {
@@ -26,6 +26,7 @@ func Main(args []string) int {
 	flags := flag.NewFlagSet("agent", flag.ContinueOnError)
 	fd := flags.Int("fd", -1, "socket to the launcher")
 	server := flags.String("server", "", "address of the ppserver")
+	ledgerFD := flags.Int("ledger", -1, "descriptor for the ppserver's ledger")
 	if len(args) == 0 || args[0] != "agent" || flags.Parse(args[1:]) != nil || flags.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "pprun: agent and guard are commands that pprun gives to itself")
 		return 64
@@ -35,7 +36,7 @@ func Main(args []string) int {
 	var err error
 	switch {
 	case *server != "":
-		cfg.Remote, cfg.Reached, cfg.Grace = true, *server, serverGrace
+		cfg = Config{Remote: true, Reached: *server, Grace: serverGrace, Silence: serverSilence, Ledger: inheritedLedger(*ledgerFD)}
 		rwc, err = socket(*fd)
 	case *fd >= 0:
 		cfg.Stdin, cfg.Stdout = os.Stdin, os.Stdout
@@ -63,6 +64,10 @@ func Main(args []string) int {
 // serverGrace is the time that ranks get between TERM and KILL when a client leaves a ppserver: others wait for the
 // processors.
 const serverGrace = time.Second
+
+// serverSilence is the most that a client of a ppserver may ask for (Hello.Silence): one that has vanished keeps its ranks
+// no longer.
+const serverSilence = time.Minute
 
 // untilTerm returns a context that TERM ends. What else would end this process is caught, not ignored, because ranks would
 // inherit that. Signals that stop a process come from a terminal, which neither agent nor guard has.

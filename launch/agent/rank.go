@@ -149,7 +149,9 @@ func (a *agent) watch(r *rank, ours [3]int) {
 		streams.Wait()
 		joined, left := r.seat.leave()
 		<-r.told
-		a.send(frame.Header{Kind: KindExit}, a.exit(r, joined, left))
+		x := a.exit(r, joined, left)
+		a.enterExit(x)
+		a.send(frame.Header{Kind: KindExit}, x)
 	})
 }
 

@@ -23,6 +23,7 @@ func (a *agent) respawn(n int, incarnation uint32) error {
 			answer.Failure = err.Error()
 		} else {
 			answer.PID = int(r.pid.Load())
+			a.enterStart(a.planned.start.Program, 1)
 		}
 		a.send(frame.Header{Kind: KindRespawned}, answer)
 		if err == nil {

@@ -24,6 +24,8 @@ type Config struct {
 
 	Reached string        // address by which the launcher reached this node; empty: SSH_CONNECTION has it
 	Grace   time.Duration // at most, between TERM and KILL when the launcher is lost; 0: as Hello has it
+	Silence time.Duration // at most, without a frame from the launcher; 0: as Hello has it
+	Ledger  *os.File      // where the ppserver reads entries; nil: there is none
 }
 
 // agent is one conversation with a launcher. The goroutine of Serve reads frames and owns what no comment gives to
@@ -54,6 +56,7 @@ type agent struct {
 	hub     hub
 	seating seating
 	relays  relays
+	ledger  ledger
 	oom     *oomCounter
 
 	leaving bool          // the launcher has said bye
@@ -75,6 +78,7 @@ func Serve(ctx context.Context, rwc io.ReadWriteCloser, cfg Config) error {
 		cfg: cfg, conn: NewConn(rwc), stages: map[uint64]*staging{},
 		credit: newWindow(OutputWindow), started: make(chan struct{}), deaths: newDeaths(),
 	}
+	a.ledger.file = cfg.Ledger
 	a.life, a.die = context.WithCancel(context.Background())
 	a.reaper = newReaper()
 	a.ender = newEnder(a)

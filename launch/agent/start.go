@@ -54,6 +54,7 @@ func (a *agent) start(payload []byte) error {
 			a.fail(failure("start", err))
 			return
 		}
+		a.enterStart(s.Program, len(pids))
 		a.send(frame.Header{Kind: KindStarted}, Started{PIDs: pids})
 	})
 	return nil

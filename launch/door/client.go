@@ -23,8 +23,23 @@ const (
 // Dial connects to a server at host:port and logs in with what the keyring has. With acceptNew, a server that is not known
 // is believed, and known from then on.
 func Dial(ctx context.Context, address string, ring *Keyring, acceptNew bool) (*tls.Conn, error) {
+	return dialAgain(ctx, &login{address: address, ring: ring, acceptNew: acceptNew, wants: wantAgent})
+}
+
+// Ask asks a server at host:port for its report.
+func Ask(ctx context.Context, address string, ring *Keyring) ([]byte, error) {
+	conn, err := dialAgain(ctx, &login{address: address, ring: ring, wants: wantReport})
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(loginWithin))
+	return io.ReadAll(io.LimitReader(conn, maxReport))
+}
+
+func dialAgain(ctx context.Context, l *login) (*tls.Conn, error) {
 	for try := 1; ; try++ {
-		conn, dropped, err := dial(ctx, address, ring, acceptNew)
+		conn, dropped, err := l.dial(ctx)
 		if !dropped || try == tries {
 			return conn, err
 		}
@@ -37,19 +52,19 @@ func Dial(ctx context.Context, address string, ring *Keyring, acceptNew bool) (*
 }
 
 // dial tries once. dropped says that the server closed the connection without a word.
-func dial(ctx context.Context, address string, ring *Keyring, acceptNew bool) (secure *tls.Conn, dropped bool, err error) {
+func (l *login) dial(ctx context.Context) (secure *tls.Conn, dropped bool, err error) {
 	dialer := net.Dialer{Timeout: dialWithin}
-	conn, err := dialer.DialContext(ctx, "tcp", address)
+	conn, err := dialer.DialContext(ctx, "tcp", l.address)
 	if err != nil {
 		return nil, false, err
 	}
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	conn.SetDeadline(time.Now().Add(loginWithin + dialWithin))
-	l := &login{address: address, ring: ring, acceptNew: acceptNew, pin: ring.pin(address)}
+	l.pin, l.secrets = l.ring.pin(l.address), nil
 	if isLoopback(conn.RemoteAddr()) {
-		l.secrets = append(l.secrets, ring.loopback...)
+		l.secrets = append(l.secrets, l.ring.loopback...)
 	}
-	l.secrets = append(l.secrets, ring.secrets...)
+	l.secrets = append(l.secrets, l.ring.secrets...)
 	secure = tls.Client(conn, l.config())
 	if err := l.run(secure); err != nil {
 		conn.Close()
@@ -76,6 +91,7 @@ type login struct {
 	address   string
 	ring      *Keyring
 	acceptNew bool
+	wants     uint32
 	pin       ed25519.PublicKey // nil: not known
 	secrets   []secret
 	key       ed25519.PublicKey // of the server
@@ -123,7 +139,7 @@ func (l *login) run(secure *tls.Conn) error {
 			proofs = append(proofs, prove(s.bytes, roleClient, exported)...)
 		}
 	}
-	if err := frame.Write(secure, frame.Header{Kind: kindLogin, ID: Version}, proofs); err != nil {
+	if err := frame.Write(secure, frame.Header{Kind: kindLogin, Dst: l.wants, ID: Version}, proofs); err != nil {
 		return err
 	}
 	h, payload, err := readFrame(secure)

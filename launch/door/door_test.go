@@ -60,7 +60,7 @@ func serve(t *testing.T, ring *Keyring) *house {
 				return
 			}
 			all.Go(func() {
-				secure, _, err := h.Login(conn)
+				secure, _, err := h.Login(conn, func(Client) error { return nil })
 				if err != nil {
 					h.mu.Lock()
 					h.refused = append(h.refused, err)

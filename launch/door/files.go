@@ -19,6 +19,9 @@ const (
 	public  fs.FileMode = 0o022 // what others may read
 )
 
+// ReadOwn reads a file that may name keys, and who may use them: nobody else must have been able to write it.
+func ReadOwn(path string) ([]byte, error) { return readOwn(path, public) }
+
 // readOwn reads a file that only this user could have written: a regular file of ours, in a directory of ours or root's,
 // which nobody else may change. The error of one that is not there is fs.ErrNotExist.
 func readOwn(path string, forbidden fs.FileMode) ([]byte, error) {

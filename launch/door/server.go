@@ -46,6 +46,7 @@ func (s *Server) keyring() *Keyring {
 // A Client is who has been let in.
 type Client struct {
 	Name   string // for the log
+	Asks   bool   // it wants a report, no agent
 	key    string // public; empty: let in by a secret
 	secret []byte
 }
@@ -60,9 +61,10 @@ func (s *Server) Knows(c Client) bool {
 	return ok
 }
 
-// Login lets a client in, or closes the connection. Anybody may connect: at most so many may be on their way in, and when
-// there are more, those lose who have taken the longest.
-func (s *Server) Login(conn net.Conn) (*tls.Conn, Client, error) {
+// Login lets a client in, or closes the connection. It asks admit about whoever has proved who it is, and tells the client
+// of the error. Anybody may connect: at most so many may be on their way in, and when there are more, those lose who have
+// taken the longest.
+func (s *Server) Login(conn net.Conn, admit func(Client) error) (*tls.Conn, Client, error) {
 	s.admit(conn)
 	defer s.dismiss(conn)
 	conn.SetDeadline(time.Now().Add(loginWithin))
@@ -71,7 +73,7 @@ func (s *Server) Login(conn net.Conn) (*tls.Conn, Client, error) {
 		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{ring.server.cert}, NextProtos: []string{protocol},
 		ClientAuth: tls.RequestClientCert, SessionTicketsDisabled: true,
 	})
-	c, err := s.login(secure, ring)
+	c, err := s.login(secure, ring, admit)
 	if err != nil {
 		conn.Close()
 		return nil, c, err
@@ -79,41 +81,59 @@ func (s *Server) Login(conn net.Conn) (*tls.Conn, Client, error) {
 	return secure, c, conn.SetDeadline(time.Time{})
 }
 
-func (s *Server) login(secure *tls.Conn, ring *Keyring) (Client, error) {
-	var c Client
+func (s *Server) login(secure *tls.Conn, ring *Keyring, admit func(Client) error) (Client, error) {
 	if err := secure.Handshake(); err != nil {
-		return c, err
+		return Client{}, err
 	}
 	h, proofs, err := readFrame(secure)
 	if err == nil && h.Kind != kindLogin {
 		err = fmt.Errorf("a frame of kind %d where the login belongs", h.Kind)
 	}
 	if err != nil {
-		return c, err
+		return Client{}, err
 	}
 	if h.ID != Version {
-		return c, refuse(secure, fmt.Errorf("it speaks login %d, this ppserver %d: use one version of pprun", h.ID, Version))
+		return Client{}, refuse(secure, fmt.Errorf("it speaks login %d, this ppserver %d: use one version of pprun", h.ID, Version))
 	}
+	c, proof, err := ring.identify(secure, proofs)
+	c.Asks = h.Dst == wantReport
+	switch {
+	case err != nil:
+	case h.Dst != wantAgent && h.Dst != wantReport:
+		err = fmt.Errorf("it wants %d, which is nothing", h.Dst)
+	default:
+		err = admit(c)
+	}
+	if err != nil {
+		return c, refuse(secure, err)
+	}
+	return c, frame.Write(secure, frame.Header{Kind: kindWelcome}, proof)
+}
+
+// identify finds out which client is at the other end, and makes the proof that it expects, if any.
+func (r *Keyring) identify(secure *tls.Conn, proofs []byte) (c Client, proof []byte, err error) {
 	if key := keyOf(secure.ConnectionState()); key != nil {
 		c = Client{Name: Fingerprint(key), key: string(key)}
-		if _, ok := ring.clients[c.key]; ok {
-			return c, frame.Write(secure, frame.Header{Kind: kindWelcome}, nil)
+		if _, ok := r.clients[c.key]; ok {
+			return c, nil, nil
 		}
 	}
 	exported, err := export(secure)
 	if err != nil {
-		return c, err
+		return c, nil, err
 	}
-	if known := ring.proved(proofs, exported); known != nil {
-		return Client{Name: "secret", secret: known}, frame.Write(secure, frame.Header{Kind: kindWelcome}, prove(known, roleServer, exported))
+	if known := r.proved(proofs, exported); known != nil {
+		return Client{Name: "secret", secret: known}, prove(known, roleServer, exported), nil
 	}
 	switch {
 	case c.key == "" && len(proofs) == 0:
-		return c, refuse(secure, errors.New("it has no key and no secret: ppserver keygen makes them"))
+		err = errors.New("it has no key and no secret: ppserver keygen makes them")
 	case c.key == "":
-		return c, refuse(secure, errors.New("its secret is not one of this ppserver"))
+		err = errors.New("its secret is not one of this ppserver")
+	default:
+		err = fmt.Errorf("its key %s is not authorized: ppserver authorize, where the server runs", c.Name)
 	}
-	return c, refuse(secure, fmt.Errorf("its key %s is not authorized: ppserver authorize, where the server runs", c.Name))
+	return c, nil, err
 }
 
 // proved is the secret that one of the client's proofs is right for, nil if none is.

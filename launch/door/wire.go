@@ -12,30 +12,38 @@ import (
 )
 
 // Version of the login.
-const Version = 1
+const Version = 2 // 2: what the client wants
 
 // The login: frames of comm/frame inside TLS 1.3. All that either end knows of the other before it ends well are the keys
 // of their certificates.
 //
 //	client                                server
 //	certificate of its key, if it has one <->  certificate of its key
-//	login    version, proofs           ->
+//	login    version, wants, proofs    ->
 //	                                  <-   welcome   a proof, or none
 //	                                  <-   refuse    why
 //	frames of launch/agent            <->
+//	or: a report, and the end          <-
 //
 // A proof is HMAC-SHA256 of the prover's role and of keying material that TLS exports from this very connection, under a
 // secret that both hold: it can be neither replayed nor relayed. A client sends one for each secret it has; the server
 // answers with one under the secret that it found among its own.
 const (
-	kindLogin   frame.Kind = 1 // ID: version. Proofs, one after the other, at most maxSecrets
+	kindLogin   frame.Kind = 1 // ID: version. Dst: what it wants. Proofs, one after the other, at most maxSecrets
 	kindWelcome frame.Kind = 2 // one proof; none if the client's key was enough
 	kindRefuse  frame.Kind = 3 // text
+)
+
+// What a client may want.
+const (
+	wantAgent  = iota // an agent of its own
+	wantReport        // to know what the server does
 )
 
 const (
 	proofLen   = sha256.Size
 	maxRefusal = 1 << 10
+	maxReport  = 1 << 20
 )
 
 // longest is the longest payload of each kind.
