@@ -88,7 +88,7 @@ var (
 		MaxArrayElements: maxElements,
 		MaxMapPairs:      maxElements,
 		DefaultMapType:   reflect.TypeFor[map[string]any](),
-		IntDec:           cbor.IntDecConvertSignedOrFail,
+		IntDec:           cbor.IntDecConvertSignedOrBigInt,
 		UTF8:             cbor.UTF8DecodeInvalid, // a Go string may hold any bytes
 	}.DecMode())
 )
@@ -105,8 +105,14 @@ var ErrDecodeBudget = errors.New("comm: the message would fill more memory than 
 
 func (c *codec) compileCBOR() {
 	element := elementSize(c.typ)
+	dynamic := factsOf(c.typ).holdsAny
 	c.append = func(b []byte, p unsafe.Pointer) (_ []byte, err error) {
 		defer recoverInto(&err)
+		if dynamic {
+			if m := misfitIn(reflect.NewAt(c.typ, p).Elem(), visit{}); m != nil {
+				return nil, m
+			}
+		}
 		more, err := cborEnc.Marshal(reflect.NewAt(c.typ, p).Interface())
 		if err != nil {
 			return nil, err

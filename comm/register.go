@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"reflect"
 	"runtime"
@@ -38,7 +39,7 @@ type function struct {
 // takes; it must be the same in all ranks. Arguments and results may be numbers, booleans, strings, slices, arrays,
 // maps, pointers and structs of these (exported fields only, tags as encoding/json has them), any, time.Time, big.Int, Ref
 // and types that marshal themselves (encoding.BinaryMarshaler). What is in an any keeps its value and not its type: every
-// integer arrives as int64, a time.Duration too, a slice as []any, a struct as map[string]any.
+// integer arrives as int64 (a larger one as big.Int), a time.Duration too, a slice as []any, a struct as map[string]any.
 //
 // The options are defaults for the function's tasks. Register panics, naming file and line, on an empty or taken name, a
 // nil function, a type that cannot be encoded, as one that contains itself, an option with a bad value, and after Init or Main.
@@ -133,23 +134,32 @@ func (r *registry) freeze(where string) []*function {
 	return r.order
 }
 
-// lookup finds a function by name. The error lists the names there are.
+// lookup finds a function by name. The error lists the names there are, those like it first.
 func (r *registry) lookup(name string) (*function, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if fn := r.byName[name]; fn != nil {
 		return fn, nil
 	}
-	var names []string
-	for n := range r.byName {
-		names = append(names, n)
-	}
-	slices.Sort(names)
+	names := slices.Sorted(maps.Keys(r.byName))
+	slices.SortStableFunc(names, func(a, b string) int { return likeness(b, name) - likeness(a, name) })
 	list := strings.Join(names[:min(10, len(names))], ", ")
 	if len(names) > 10 {
 		list += ", .."
 	}
 	return nil, fmt.Errorf("comm: no function %q is registered (%d are: %s)", name, len(names), list)
+}
+
+// likeness is how many bytes two names share at their beginnings and their ends.
+func likeness(a, b string) int {
+	n, first, last := min(len(a), len(b)), 0, 0
+	for first < n && a[first] == b[first] {
+		first++
+	}
+	for last < n-first && a[len(a)-1-last] == b[len(b)-1-last] {
+		last++
+	}
+	return first + last
 }
 
 // A signature is what ranks must have in common of a function.

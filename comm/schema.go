@@ -73,15 +73,14 @@ func (d *describer) describe(t reflect.Type, path string) (string, error) {
 func (d *describer) describeStruct(t reflect.Type, path string) (string, error) {
 	var fields []string
 	for f := range t.Fields() {
-		tag := fieldTag(f)
-		if tag == "-" || !f.IsExported() && !(f.Anonymous && f.Type.Kind() == reflect.Struct) {
+		if !travels(f) {
 			continue
 		}
 		text, err := d.describe(f.Type, path+"."+f.Name)
 		if err != nil {
 			return "", err
 		}
-		if tag != "" {
+		if tag := fieldTag(f); tag != "" {
 			text += " " + strconv.Quote(tag)
 		}
 		fields = append(fields, f.Name+" "+text)
@@ -90,6 +89,11 @@ func (d *describer) describeStruct(t reflect.Type, path string) (string, error) 
 		return "", culprit(path, "%v has no exported field: nothing of it would travel", t)
 	}
 	return "{" + strings.Join(fields, "; ") + "}", nil
+}
+
+// travels says whether the encoder takes a field.
+func travels(f reflect.StructField) bool {
+	return fieldTag(f) != "-" && (f.IsExported() || f.Anonymous && f.Type.Kind() == reflect.Struct)
 }
 
 // fieldTag returns the tag that the encoder obeys.

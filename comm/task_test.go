@@ -151,6 +151,56 @@ func TestErrors(t *testing.T) {
 	}))
 }
 
+// What cannot be encoded fails before it is sent, or fails its own future only.
+func TestValuesThatCannotTravel(t *testing.T) {
+	world(t, 2, onZero(func(ctx context.Context, c *comm.Comm) error {
+		ring := map[string]any{}
+		ring["me"] = ring
+		for want, value := range map[string]any{
+			`: ["me"]["me"]`:           ring,
+			": [1].C: chan int cannot": []any{1, struct{ C chan int }{}},
+		} {
+			for _, f := range []*comm.Future[any]{returns.Submit(ctx, value), comm.Submit[any](ctx, "returns", value)} {
+				select {
+				case <-f.Done():
+				default:
+					return errors.New("it was sent")
+				}
+				if _, err := f.Get(ctx); err == nil || !strings.Contains(err.Error(), "comm: submit returns: encode the argument"+want) {
+					return fmt.Errorf("%v, want %s", err, want)
+				}
+			}
+		}
+		for what, want := range map[string]string{"ring": `["me"]`, "chan": "chan int cannot be encoded", "func": "func() cannot be encoded"} {
+			_, err := returns.Call(ctx, what, comm.OnRanks(1))
+			var failed *comm.TaskError
+			if !errors.As(err, &failed) || failed.Rank != 1 || !strings.Contains(err.Error(), "encode the result: "+want) {
+				return fmt.Errorf("%s: %v, want %s", what, err, want)
+			}
+		}
+		v, err := returns.Call(ctx, "still here", comm.OnRanks(1))
+		if v != "still here" || err != nil {
+			return fmt.Errorf("rank 1 after all that: %v, %v", v, err)
+		}
+		return nil
+	}))
+}
+
+// returns returns what it gets, or what its name says.
+var returns = comm.Register("returns", func(_ context.Context, v any) (any, error) {
+	switch v {
+	case "ring":
+		ring := map[string]any{}
+		ring["me"] = ring
+		return ring, nil
+	case "chan":
+		return make(chan int), nil
+	case "func":
+		return func() {}, nil
+	}
+	return v, nil
+})
+
 func TestByName(t *testing.T) {
 	world(t, 2, onZero(func(ctx context.Context, c *comm.Comm) error {
 		for _, x := range []struct {
