@@ -43,6 +43,9 @@ const (
 	maxPending  = 64              // connections from the network that have proved nothing yet
 	greetWithin = 5 * time.Second // time they have to
 	maxReports  = 10              // lines about those turned away: a port scan must not flood the user
+
+	acceptPause    = 10 * time.Millisecond // when that has failed
+	acceptPatience = 100                   // pauses before the user hears of it
 )
 
 func newDoor(h *hub, c *Comm, p *place.Place, fns []signature) *door {
@@ -76,15 +79,19 @@ func (d *door) close() {
 }
 
 func (d *door) accept(l net.Listener, encrypted bool) {
-	for {
+	for failures := 0; ; {
 		conn, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err != nil { // out of descriptors, or the peer has left already
-			time.Sleep(10 * time.Millisecond)
+			if failures++; failures == acceptPatience {
+				complain("rank 0: the hub cannot let more ranks in: %v: raise the limit of open files (ulimit -Hn) on %s", err, d.comm.nodeName(0))
+			}
+			time.Sleep(acceptPause)
 			continue
 		}
+		failures = 0
 		if d.admit(conn) {
 			d.greeting.Go(func() { d.meet(conn, encrypted) })
 		} else {

@@ -106,7 +106,7 @@ func Run(ctx context.Context, c Config) (status int, err error) {
 		}
 	}
 	j := newJob(ctx, c)
-	if j.plan() && j.launch() && j.place() && j.stage() && j.listen() && j.start() {
+	if j.plan() && j.launch() && j.place() && j.stage() && j.preflight() && j.listen() && j.start() {
 		j.attend()
 	}
 	return j.end()

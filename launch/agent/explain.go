@@ -41,7 +41,13 @@ func (a *agent) reasonNotStarted(p *plan, err error) *Failure {
 	case syscall.ENOEXEC:
 		return a.unfit(126, p.path, a.noFormat(p), "")
 	}
-	return a.unfit(125, p.path, err.Error(), "")
+	why := err.Error()
+	if l := OwnLimits(); err == syscall.EMFILE && l.Files > 0 {
+		why += fmt.Sprintf(" in its agent (ulimit -Hn: %d)", l.Files)
+	} else if err == syscall.EAGAIN && l.Processes > 0 {
+		why += fmt.Sprintf(": no room for another process (%s leaves %d)", l.By, l.Processes)
+	}
+	return a.unfit(125, p.path, why, "")
 }
 
 func (a *agent) open(p *plan) (*os.File, error) {

@@ -39,6 +39,7 @@ func (a *agent) welcome(payload []byte) error {
 	r.Hostname, _ = os.Hostname()
 	if a.cfg.Remote {
 		r.Release, r.Reached = Release(), cmp.Or(a.cfg.Reached, reached(os.Getenv("SSH_CONNECTION")))
+		r.Limits = OwnLimits()
 		if r.Digest, err = Identity(); err != nil {
 			return fmt.Errorf("hello: %w", err)
 		}

@@ -47,7 +47,6 @@ func Main(args []string) int {
 	}
 	if err == nil {
 		hideMemory()
-		raiseFileLimit()
 		err = Serve(untilTerm(), rwc, cfg)
 	}
 	if err == errNoJob {
@@ -83,16 +82,6 @@ func untilTerm() context.Context {
 		}
 	}()
 	return ctx
-}
-
-// raiseFileLimit lets the agent and its ranks open as many files as the hard limit allows. The call has the side effect
-// that matters: without it the runtime gives children the old soft limit back.
-func raiseFileLimit() {
-	var limit syscall.Rlimit
-	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) == nil {
-		limit.Cur = limit.Max
-		syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
-	}
 }
 
 // socket takes over an inherited descriptor.

@@ -18,16 +18,12 @@ type oomCounter struct {
 // countOOM begins to count.
 func countOOM() *oomCounter {
 	o := &oomCounter{}
-	groups, _ := os.ReadFile("/proc/self/cgroup") // cgroups(7): number:controllers:path
-	for line := range strings.Lines(string(groups)) {
-		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
-		switch {
-		case len(f) < 3:
-		case f[1] == "memory":
-			o.files = append(o.files, filepath.Join("/sys/fs/cgroup/memory", f[2], "memory.oom_control"))
-		case f[1] == "":
-			o.files = append(o.files, filepath.Join("/sys/fs/cgroup", f[2], "memory.events"))
-		}
+	v1, v2 := groups("memory")
+	for _, dir := range v1 {
+		o.files = append(o.files, filepath.Join(dir, "memory.oom_control"))
+	}
+	for _, dir := range v2 {
+		o.files = append(o.files, filepath.Join(dir, "memory.events"))
 	}
 	o.last = o.count()
 	return o
@@ -36,11 +32,10 @@ func countOOM() *oomCounter {
 // limit is the most memory that the group, with those above it, may have; 0: it is not known to be limited.
 func (o *oomCounter) limit() (least int64) {
 	for _, path := range o.files {
-		for dir := filepath.Dir(path); len(dir) > len("/sys/fs/cgroup"); dir = filepath.Dir(dir) {
+		for dir := range upward(filepath.Dir(path)) {
 			for _, name := range []string{"memory.max", "memory.limit_in_bytes"} {
-				b, _ := os.ReadFile(filepath.Join(dir, name))
-				n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
-				if err == nil && n < unlimited && (least == 0 || n < least) {
+				n, ok := readNumber(filepath.Join(dir, name))
+				if ok && n < unlimited && (least == 0 || n < least) {
 					least = n
 				}
 			}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"crypto/x509"
 	"errors"
@@ -88,20 +89,30 @@ func (a *agent) seats(s *Start) (path string, err error) {
 		return "", err
 	}
 	a.seating.listener = l
-	a.seating.work.Go(func() {
-		for {
-			c, err := l.AcceptUnix()
-			if err == nil {
-				a.seating.work.Go(func() { a.seat(c, s) })
-				continue
-			}
-			if !transient(err) {
-				return
-			}
-			time.Sleep(10 * time.Millisecond) // out of descriptors: some will be closed
-		}
-	})
+	a.seating.work.Go(func() { a.usher(l, s) })
 	return path, nil
+}
+
+// usher takes in the processes that ask for their place.
+func (a *agent) usher(l *net.UnixListener, s *Start) {
+	const pause, patience = 10 * time.Millisecond, 100 // while ranks are started more is open than later
+	for failures := 1; ; {
+		c, err := l.AcceptUnix()
+		if err == nil {
+			failures = 1
+			a.seating.work.Go(func() { a.seat(c, s) })
+			continue
+		}
+		if !transient(err) {
+			return
+		}
+		if failures++; failures == patience {
+			ranks := len(s.Ranks)
+			why := cmp.Or(OwnLimits().Lack(Needs(ranks, true)), "their agent cannot let them all in: "+reason(err))
+			a.fail(&Failure{Phase: "start", Rank: -1, Code: 125, Text: fmt.Sprintf("%d ranks on %s are too many: %s", ranks, a.host, why)})
+		}
+		time.Sleep(pause)
+	}
 }
 
 // seating is what serves the ranks' socket.

@@ -7,7 +7,7 @@ import (
 )
 
 // Version of the launcher-agent protocol.
-const Version = 6 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran
+const Version = 7 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran; 7: limits
 
 // The launcher-agent protocol: frames of comm/frame over any byte stream (socketpair, ssh session, TLS), structured
 // payloads in CBOR. Both ends may send ahead: frames are handled in order, so a launcher that needs no answer does not wait.
@@ -145,6 +145,7 @@ type Ready struct {
 	Hostname  string // what the node calls itself
 	CPUs      int    // usable ones: affinity and cgroup limits count
 	PID       int
+	Limits    Limits // of the node; none for a local agent, whose are the launcher's
 	BootID    string // tells two names of one machine from two machines; empty when alone
 	Reached   string // address by which the launcher reached the node (SSH_CONNECTION, or where its ppserver listens), empty when local
 	PublicKey []byte // PKIX Ed25519 key of this node, made for this job; empty when alone
