@@ -46,3 +46,14 @@ func environment(extra []string, none bool) (env, missing []string) {
 	slices.Sort(env)
 	return env, missing
 }
+
+// extraValue is what extra gives a variable of the node's own; empty: it leaves it alone.
+func extraValue(extra []string, name string) string {
+	env, _ := environment(extra, true)
+	for _, kv := range env {
+		if value, ok := strings.CutPrefix(kv, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}

@@ -21,7 +21,7 @@ func (j *job) fit() bool {
 		case given || isSource(j.Target):
 			lacking[p] = append(lacking[p], n)
 		default:
-			n.failed, n.status = j.program.header.misfit(j.program.name, n.host.Host, p), StatusNotExecutable
+			n.failed, n.status = j.program.header.misfit(j.program.name, p), StatusNotExecutable
 			j.noteFailure()
 		}
 	}

@@ -57,7 +57,7 @@ func readHeader(f io.ReaderAt) (header, error) {
 func elfHeader(f io.ReaderAt) (header, error) {
 	e, err := elf.NewFile(f)
 	if err != nil {
-		return header{}, fmt.Errorf("is a damaged ELF file: %w", err)
+		return header{}, fmt.Errorf("is a damaged ELF file (%w): build or copy it again", err)
 	}
 	if e.Type != elf.ET_EXEC && e.Type != elf.ET_DYN {
 		return header{}, fmt.Errorf("is an ELF file but no program (%v): link it first", e.Type)
@@ -89,8 +89,8 @@ func (h header) fits(p platform) bool {
 }
 
 // misfit says why a node of this platform cannot run a program with this header.
-func (h header) misfit(name, host string, p platform) string {
-	return fmt.Sprintf("%s is %s/%s, %s is %v: build it for that platform and add --bin %v=PATH", name, h.OS, h.Arch, host, p, p)
+func (h header) misfit(name string, p platform) string {
+	return fmt.Sprintf("%s is %s/%s, the node is %v: build it for that platform and add --bin %v=PATH", name, h.OS, h.Arch, p, p)
 }
 
 // fileHeader is readHeader of the file at path.

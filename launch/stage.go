@@ -21,6 +21,7 @@ func (j *job) stage() bool {
 		return false
 	}
 	expect := map[*node]int{}
+	libraries := extraValue(j.Env, "LD_LIBRARY_PATH")
 	for _, n := range j.members() {
 		for id, s := range j.copies(n) {
 			expect[n]++
@@ -31,7 +32,7 @@ func (j *job) stage() bool {
 				name = j.Stage[id-filesID]
 			}
 			n.sendValue(agent.KindStage, id, agent.Stage{
-				Program: id == programID, Name: filepath.Base(name), Digest: s.digest, Size: s.size, Mode: uint32(s.mode),
+				Program: id == programID, Name: filepath.Base(name), Digest: s.digest, Size: s.size, Mode: uint32(s.mode), Libraries: libraries,
 			})
 		}
 	}

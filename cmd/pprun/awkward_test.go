@@ -155,6 +155,8 @@ var awkwards = []awkward{
 		}
 	}, status: 125, stderr: `no directory to keep the agent in \(/root/.cache/pprun: is full or over quota, .*/dev/shm/pprun-0: is full or over quota\): set PPRUN_CACHE there`},
 	{name: "files of 50 kB at most", prepare: limited("-f 100"), status: 125, stderr: `no directory to keep the agent in \(/root/.cache/pprun: is full or over quota, .*/dev/shm/pprun-0: is full or over quota\): set PPRUN_CACHE there`},
+	{name: "512 kB of stack, 200 kB of environment", prepare: limited("-s 512"), args: []string{"-x", "A=" + strings.Repeat("a", 100_000), "-x", "B=" + strings.Repeat("b", 100_000)},
+		status: 64, stderr: `arguments and environment have 20\d{4} bytes: want at most 131072, a quarter of the stack's limit \(ulimit -s\): pass them in a file`},
 	{name: "64 open files", prepare: limited("-n 64")},
 	{name: "400 MB of address space", prepare: limited("-v 400000"), status: 125, stderr: `its agent is gone: fatal error: `},
 	{name: "missing home", prepare: func(h labtest.Host, sh func(string)) {

@@ -118,7 +118,7 @@ func TestForeign(t *testing.T) {
 		}
 	})
 	t.Run("program does not fit", func(t *testing.T) {
-		l.in(t).run(partner).want(t, 126, `^pprun: node2: /shared/partner is linux/amd64, node2 is linux/arm64: build it for that platform and add --bin linux/arm64=PATH\n$`)
+		l.in(t).run(partner).want(t, 126, `^pprun: node2: /shared/partner is linux/amd64, the node is linux/arm64: build it for that platform and add --bin linux/arm64=PATH\n$`)
 	})
 	t.Run("bin", func(t *testing.T) {
 		l := l.in(t)

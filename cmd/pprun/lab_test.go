@@ -148,6 +148,20 @@ int main(void) { printf("C %s\n", getenv("PPRUN_RANK")); return 0; }`
 		if strings.Count(r.stdout, "C ") != 8 {
 			t.Errorf("stdout:\n%s", r.stdout)
 		}
+
+		// What it needs may be where -x says.
+		lib := exec.Command("sh", "-c", `echo "int f(void){return 0;}" >l.c && echo "int f(void);int main(void){return f();}" >u.c &&
+			gcc -shared -fPIC -o libzz9.so l.c && gcc -o u u.c -L. -lzz9`)
+		lib.Dir = dir
+		if out, err := lib.CombinedOutput(); err != nil {
+			t.Fatalf("gcc: %v\n%s", err, out)
+		}
+		l := l.in(t)
+		l.Install("libzz9.so", filepath.Join(dir, "libzz9.so"))
+		program := l.Install("u", filepath.Join(dir, "u"))
+		l.run(program).want(t, 127, `^pprun: node\[1-4\]: u: no libzz9.so there: install it there, or build with CGO_ENABLED=0 \(or statically\)\n$`)
+		l.run("-x", "LD_LIBRARY_PATH="+l.Path(""), program).want(t, 0, `^$`)
+		l.finish(l.Exec("head", l.pprun, "-n", "1", program)).want(t, 127, `^pprun: \S+: \S+: no libzz9.so there: .*\n$`)
 	})
 }
 

@@ -16,8 +16,8 @@ func (a *agent) unfit(code int, name, why, fix string) *Failure {
 }
 
 // inspect says what is certain to keep a program from running: an interpreter, loader or library that the node lacks.
-// Where it is not certain it says nothing, and the program may try.
-func (a *agent) inspect(f io.ReaderAt, name string) error {
+// Where it is not certain it says nothing, and the program may try. libraries is the LD_LIBRARY_PATH it will have.
+func (a *agent) inspect(f io.ReaderAt, name, libraries string) error {
 	head := make([]byte, 4096)
 	n, err := f.ReadAt(head, 0)
 	if err != nil && err != io.EOF {
@@ -28,7 +28,7 @@ func (a *agent) inspect(f io.ReaderAt, name string) error {
 	case bytes.HasPrefix(head, []byte("#!")):
 		return a.inspectScript(head, name)
 	case bytes.HasPrefix(head, []byte(elf.ELFMAG)):
-		return a.inspectELF(f, name)
+		return a.inspectELF(f, name, libraries)
 	}
 	return nil
 }
@@ -51,7 +51,7 @@ func (a *agent) inspectScript(head []byte, name string) error {
 	return nil
 }
 
-func (a *agent) inspectELF(r io.ReaderAt, name string) error {
+func (a *agent) inspectELF(r io.ReaderAt, name, libraries string) error {
 	f, err := elf.NewFile(r)
 	if err != nil {
 		return nil
@@ -63,7 +63,7 @@ func (a *agent) inspectELF(r io.ReaderAt, name string) error {
 	if _, err := os.Stat(loader); errors.Is(err, os.ErrNotExist) {
 		return a.unfit(127, name, fmt.Sprintf("its loader %s is not there", loader), "build it with CGO_ENABLED=0 (or statically), or for that system")
 	}
-	if missing := missingLibraries(f, loader); len(missing) > 0 {
+	if missing := missingLibraries(f, loader, libraries); len(missing) > 0 {
 		return a.unfit(127, name, "no "+strings.Join(missing, ", ")+" there", "install it there, or build with CGO_ENABLED=0 (or statically)")
 	}
 	return nil

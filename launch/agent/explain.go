@@ -63,7 +63,7 @@ func (a *agent) inspectPath(p *plan) error {
 		return nil
 	}
 	defer f.Close()
-	return a.inspect(f, p.path)
+	return a.inspect(f, p.path, getenv(p.env, "LD_LIBRARY_PATH"))
 }
 
 // noFormat says why the system does not take the file for a program.
@@ -86,7 +86,7 @@ func (a *agent) noFormat(p *plan) string {
 
 // badArguments names what the system refuses among arguments and environment.
 func (a *agent) badArguments(p *plan, err error) *Failure {
-	const longest = 128 << 10 // MAX_ARG_STRLEN of Linux
+	longest := 32 * os.Getpagesize() // MAX_ARG_STRLEN of Linux
 	total := 0
 	for what, list := range map[string][]string{"argument": p.argv, "environment variable": p.env} {
 		for i, s := range list {
@@ -96,12 +96,15 @@ func (a *agent) badArguments(p *plan, err error) *Failure {
 				name = what + " " + nameOf(s)
 			}
 			if strings.ContainsRune(s, 0) {
-				return a.unfit(125, p.path, name+" contains a NUL byte", "")
+				return a.unfit(64, p.path, name+" contains a NUL byte", "pass it in a file")
 			}
 			if err == syscall.E2BIG && len(s) >= longest {
-				return a.unfit(125, p.path, fmt.Sprintf("%s has %d bytes, at most %d", name, len(s), longest-1), "pass it in a file")
+				return a.unfit(64, p.path, fmt.Sprintf("%s has %d bytes: want at most %d", name, len(s), longest-1), "pass it in a file")
 			}
 		}
 	}
-	return a.unfit(125, p.path, fmt.Sprintf("arguments and environment have %d bytes: %v", total, err), "pass them in a file")
+	var stack unix.Rlimit
+	unix.Getrlimit(unix.RLIMIT_STACK, &stack)
+	return a.unfit(64, p.path, fmt.Sprintf("arguments and environment have %d bytes: want at most %d, a quarter of the stack's limit (ulimit -s)",
+		total, min(stack.Cur/4, 6<<20)), "pass them in a file")
 }

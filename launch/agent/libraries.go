@@ -27,9 +27,9 @@ func loaderOf(f *elf.File) string {
 // libraryDirs are where glibc's loader looks besides its cache, on one distribution or another.
 var libraryDirs = []string{"/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib"}
 
-// missingLibraries are the shared libraries that f names and nothing on this node provides. It only judges programs for
+// missingLibraries are the shared libraries that f names and nothing on this node provides, path included. It only judges programs for
 // glibc on systems that keep its cache: elsewhere loaders look in places of their own.
-func missingLibraries(f *elf.File, loader string) []string {
+func missingLibraries(f *elf.File, loader, path string) []string {
 	known, err := os.ReadFile("/etc/ld.so.cache")
 	if err != nil || !strings.Contains(filepath.Base(loader), "ld-linux") {
 		return nil
@@ -43,7 +43,7 @@ func missingLibraries(f *elf.File, loader string) []string {
 			return nil // it brings libraries of its own, which may need others there
 		}
 	}
-	dirs := append(filepath.SplitList(os.Getenv("LD_LIBRARY_PATH")), libraryDirs...)
+	dirs := append(filepath.SplitList(path), libraryDirs...)
 	return slices.DeleteFunc(needed, func(lib string) bool {
 		// The cache keeps paths, of which names are the ends.
 		return strings.Contains(lib, "/") || bytes.Contains(known, []byte("/"+lib+"\x00")) || lib == filepath.Base(loader) ||

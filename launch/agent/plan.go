@@ -24,7 +24,11 @@ func (a *agent) plan(s *Start) (*plan, error) {
 		return nil, err
 	}
 	if s.Program.Stage == 0 {
-		p.file, _ = a.open(p)
+		if p.file, err = a.open(p); err == nil {
+			if err := a.inspect(p.file, p.path, getenv(p.env, "LD_LIBRARY_PATH")); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if p.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
 		return nil, err

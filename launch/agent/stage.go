@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -76,6 +77,9 @@ func (a *agent) chunk(h frame.Header, payload []byte) error {
 	return nil
 }
 
+// libraries is the LD_LIBRARY_PATH that the program will have.
+func (s *staging) libraries() string { return cmp.Or(s.Libraries, os.Getenv("LD_LIBRARY_PATH")) }
+
 // staged waits for a staged program and returns a path at which exactly the verified file lies.
 func (a *agent) staged(id uint64) (string, error) {
 	s := a.stages[id]
@@ -128,7 +132,7 @@ func (a *agent) fetch(s *staging, chunks io.Reader) (cached bool, err error) {
 		if err == nil {
 			s.path = filepath.Join(dir, s.Digest, s.Name)
 			a.send(frame.Header{Kind: KindHave, ID: s.id}, nil)
-			return true, a.inspect(s.file, s.Name)
+			return true, a.inspect(s.file, s.Name, s.libraries())
 		}
 	}
 	c, err := a.roomyCache(s.Size)
@@ -140,7 +144,7 @@ func (a *agent) fetch(s *staging, chunks io.Reader) (cached bool, err error) {
 	if err := a.fetchProgram(s, c, chunks); err != nil {
 		return false, err
 	}
-	return false, a.inspect(s.file, s.Name)
+	return false, a.inspect(s.file, s.Name, s.libraries())
 }
 
 // roomyCache is the first cache where a program of that size can be kept and executed.

@@ -62,10 +62,10 @@ func TestStartFailures(t *testing.T) {
 		{"machine", func(s *Start) { s.Program.Path = write("s390", string(foreign), 0o700) }, 126, "is a program for s390 machines, the node is linux/"},
 		{"dir", func(s *Start) { s.Dir = "/no/such/dir" }, 125, "working directory /no/such/dir on here: no such file or directory"},
 		{"dir is a file", func(s *Start) { s.Dir = plain }, 125, "not a directory"},
-		{"NUL", func(s *Start) { s.Args = []string{"a\x00b"} }, 125, "argument 1 contains a NUL byte"},
-		{"long", func(s *Start) { s.Args = []string{"", strings.Repeat("x", 128<<10)} }, 125, "argument 2 has 131072 bytes, at most 131071"},
-		{"long env", func(s *Start) { s.Env = []string{"BIG=" + strings.Repeat("x", 128<<10)} }, 125, "environment variable BIG has 131076 bytes"},
-		{"many", func(s *Start) { s.Args = slices.Repeat([]string{strings.Repeat("x", 1000)}, 9000) }, 125, "argument list too long"},
+		{"NUL", func(s *Start) { s.Args = []string{"a\x00b"} }, 64, "argument 1 contains a NUL byte"},
+		{"long", func(s *Start) { s.Args = []string{"", strings.Repeat("x", 128<<10)} }, 64, "argument 2 has 131072 bytes: want at most 131071"},
+		{"long env", func(s *Start) { s.Env = []string{"BIG=" + strings.Repeat("x", 128<<10)} }, 64, "environment variable BIG has 131076 bytes"},
+		{"many", func(s *Start) { s.Args = slices.Repeat([]string{strings.Repeat("x", 1000)}, 9000) }, 64, "bytes: want at most "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := launchAgent(t)
@@ -191,7 +191,7 @@ func TestMissingLibrary(t *testing.T) {
 		}
 		defer f.Close()
 		a := &agent{host: "here"}
-		if err := a.inspect(f, path); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+		if err := a.inspect(f, path, ""); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", path, err, want)
 		}
 	}

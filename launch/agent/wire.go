@@ -7,7 +7,7 @@ import (
 )
 
 // Version of the launcher-agent protocol.
-const Version = 7 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran; 7: limits
+const Version = 8 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran; 7: limits; 8: where libraries are
 
 // The launcher-agent protocol: frames of comm/frame over any byte stream (socketpair, ssh session, TLS), structured
 // payloads in CBOR. Both ends may send ahead: frames are handled in order, so a launcher that needs no answer does not wait.
@@ -159,6 +159,8 @@ type Stage struct {
 	Digest  string // sha256 of the uncompressed file, hex
 	Size    int64  // of the uncompressed file; more is refused while it arrives
 	Mode    uint32 // permission bits of a file that is no program
+	// Libraries is the LD_LIBRARY_PATH that the ranks of a program will have; empty: the node's own.
+	Libraries string
 }
 
 // Staged ends the staging of one file.
@@ -264,5 +266,5 @@ type Failure struct {
 	Rank  int    // -1: not one rank's affair
 	Text  string // what failed on what, and why: one line
 	Fix   string // the one thing to do; may be empty
-	Code  int    // exit status for the job: 125, 126 not executable, 127 not found
+	Code  int    // exit status for the job: 64 bad input, 125, 126 not executable, 127 not found
 }
