@@ -175,6 +175,7 @@ func (c *Comm) receive(h frame.Header, payload []byte) error {
 			return err
 		}
 		return c.update(news)
+	case kindBeat:
 	case kindBye:
 		select {
 		case <-c.bye:

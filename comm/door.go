@@ -216,7 +216,7 @@ func (d *door) authenticate(conn net.Conn, encrypted bool) error {
 	if !encrypted {
 		return d.greet(poll(conn, neighbours(d.place)), func(int) bool { return true })
 	}
-	keepAlive(conn)
+	keepAlive(conn, d.place.Heartbeat)
 	if d.place.Server == nil {
 		return errors.New("the hub has no certificate")
 	}

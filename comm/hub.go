@@ -2,6 +2,7 @@ package comm
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -208,6 +209,16 @@ func (h *hub) broadcast(f frame.Header, payload []byte) {
 	}
 	h.urgent.Store(true)
 }
+
+// linked returns the links there are.
+func (h *hub) linked() []*link {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.links)
+}
+
+// excuses says whether nothing can come of the ranks behind a link though they live.
+func (h *hub) excuses(*link) bool { return false }
 
 // finish ends the links: in order the other ranks close them, having read the bye.
 func (h *hub) finish(err error) {

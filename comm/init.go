@@ -20,6 +20,7 @@ type settings struct {
 	maxTasks, maxBytes int
 	maxUnread          int
 	joinTimeout        time.Duration
+	heartbeat          time.Duration // of a Testbed; 0: none
 }
 
 func newSettings(opts []InitOption) settings {

@@ -40,7 +40,7 @@ func join(ctx context.Context, agent *place.Link, role place.Role, s settings, f
 			return nil, err
 		}
 		c.orphaned = func() { agent.Orphan() }
-		c.run(l, leave)
+		c.run(l, p.Heartbeat, leave)
 		return c, nil
 	}
 	h := newHub(c)
@@ -104,8 +104,10 @@ func (c *Comm) host(ctx context.Context, d *door, leave func(error)) error {
 		}()
 	}
 	close(d.started)
+	heart := startHeart(d.place.Heartbeat, h.linked, h.excuses)
 	c.cleanup = func(err error) {
 		h.finish(err)
+		heart.end()
 		d.close()
 		leave(err)
 	}
@@ -113,13 +115,15 @@ func (c *Comm) host(ctx context.Context, d *door, leave func(error)) error {
 }
 
 // run makes a rank above 0 work on a link that was welcomed.
-func (c *Comm) run(l *link, leave func(error)) {
+func (c *Comm) run(l *link, heartbeat time.Duration, leave func(error)) {
 	c.up = l
 	l.start()
 	var reader sync.WaitGroup
 	reader.Go(func() { c.read(l) })
+	heart := startHeart(heartbeat, func() []*link { return []*link{l} }, func(*link) bool { return false })
 	c.cleanup = func(err error) {
 		l.close()
+		heart.end()
 		reader.Wait()
 		leave(err)
 	}
@@ -143,6 +147,9 @@ func (c *Comm) read(l *link) {
 			reason := "the link to the hub broke: " + err.Error()
 			if errors.Is(err, io.EOF) {
 				reason = "it ended, or the link to it was cut"
+			}
+			if why := l.reason(); why != "" {
+				reason = why
 			}
 			select {
 			case <-c.bye:

@@ -1,18 +1,20 @@
 package comm
 
 import (
+	"cmp"
 	"net"
 	"time"
+
+	"github.com/pprun/pprun/comm/frame"
 )
 
-// silence is how long the other end of a network link may be silent before the link counts as broken. By default TCP
-// takes minutes to notice that a network is cut. It is the kernels that answer: a suspended process does not look lost.
-const silence = 15 * time.Second
-
-// keepAlive makes a network connection notice within silence that its other end is gone.
-func keepAlive(conn net.Conn) {
+// keepAlive makes a network connection notice within the timeout that its other end is gone, before it is a link and
+// hears heartbeats: a rank waits long for its welcome. By default TCP takes minutes. It is the kernels that answer: a
+// suspended process does not look lost. For the same reason there is no TCP_USER_TIMEOUT, which gives up a connection
+// whose other end is there and does not read.
+func keepAlive(conn net.Conn, timeout time.Duration) {
 	if c, ok := conn.(*net.TCPConn); ok {
-		c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: silence / 3, Interval: silence / 6, Count: 4})
-		userTimeout(c, silence)
+		timeout = cmp.Or(timeout, frame.Timeout)
+		c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: timeout / 3, Interval: timeout / 6, Count: 4})
 	}
 }

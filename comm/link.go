@@ -28,8 +28,10 @@ type link struct {
 	rest    []byte     // what a try left over, before all others
 	writing bool       // somebody writes
 	handed  bool       // that is the writer goroutine's job now
+	spoke   bool       // something else than beats was sent since the last one
 	closing bool
-	err     error // of writing
+	err     error  // of writing
+	gaveUp  string // why it was given up; empty: it was not
 
 	wake   chan struct{} // has room for one
 	writer sync.WaitGroup
@@ -55,6 +57,7 @@ func (l *link) start() { l.writer.Go(l.write) }
 func (l *link) send(h frame.Header, payload []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.spoke = l.spoke || h.Kind != kindBeat
 	switch {
 	case l.err != nil:
 	case len(payload) > lentLen:

@@ -203,7 +203,7 @@ func open(ctx context.Context, a place.Address, agent *place.Link) (net.Conn, er
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, a.Network, a.Addr)
 	if err == nil {
-		keepAlive(conn)
+		keepAlive(conn, agent.Place.Heartbeat)
 	}
 	return conn, err
 }

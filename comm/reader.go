@@ -30,6 +30,9 @@ func (h *hub) read(l *link) {
 	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
 		reason = "it ended, or its link was cut"
 	}
+	if why := l.reason(); why != "" {
+		reason = why
+	}
 	r.lock()
 	ran := h.ranOn(l)
 	goesOn := h.cut(l, reason)
@@ -70,6 +73,9 @@ func (r *reader) loop() error {
 }
 
 func (r *reader) handle(f frame.Header, payload []byte) error {
+	if f.Kind == kindBeat {
+		return nil
+	}
 	m := r.link.member(r.hub, f.Src)
 	if m == nil {
 		return fmt.Errorf("it sends a frame of rank %d", f.Src)

@@ -37,6 +37,7 @@ import (
 //	rank -> rank  ask      what do you do (id: the question)
 //	rank -> rank  answer   in words (id: of the question)
 //	rank -> hub   abort    this rank gives the job up
+//	rank <-> hub  beat     there was nothing else to send (heartbeat.go)
 //	rank -> hub   bye      this rank has called Close, and serves on
 //	hub  -> rank  bye      all ranks have: the link ends
 //
@@ -68,6 +69,7 @@ const (
 	kindMissing frame.Kind = 27 // empty
 	kindRelease frame.Kind = 28 // digest
 	kindForget  frame.Kind = 29 // digest
+	kindBeat    frame.Kind = 30 // empty
 )
 
 // kindNames are what tests call the kinds of frames.
@@ -77,14 +79,14 @@ var kindNames = map[frame.Kind]string{
 	kindMessage: "message", kindAck: "ack", kindLost: "lost", kindAbort: "abort", kindBye: "bye", kindMembers: "members",
 	kindSlots: "slots", kindReturn: "return", kindAsk: "ask", kindAnswer: "answer",
 	kindOffer: "offer", kindFetch: "fetch", kindPiece: "piece", kindMissing: "missing",
-	kindRelease: "release", kindForget: "forget",
+	kindRelease: "release", kindForget: "forget", kindBeat: "beat",
 }
 
 // FrameName returns the name of a kind of frame, for package commtest.
 func FrameName(k frame.Kind) string { return kindNames[k] }
 
 // protocol is the version of all this.
-const protocol = 2
+const protocol = 3
 
 // anyRank is the dst of a task that any rank may run.
 const anyRank = 1<<32 - 1
@@ -105,7 +107,7 @@ var (
 		kindAck: frame.NoPayload, kindBye: frame.NoPayload, kindSlots: frame.NoPayload, kindReturn: frame.NoPayload,
 		kindAsk: 1, kindAnswer: maxAnswer,
 		kindOffer: blobRefLen, kindFetch: fetchLen, kindPiece: pieceLen, kindMissing: frame.NoPayload,
-		kindRelease: digestLen, kindForget: digestLen,
+		kindRelease: digestLen, kindForget: digestLen, kindBeat: frame.NoPayload,
 	}
 	downLimits = frame.Limits{
 		kindWelcome: 4 << 20, kindRefuse: 64 << 10, kindDiffer: 4 << 20,
@@ -113,7 +115,7 @@ var (
 		kindCancel: frame.NoPayload, kindAck: frame.NoPayload, kindBye: frame.NoPayload,
 		kindAsk: 1, kindAnswer: maxAnswer,
 		kindOffer: blobRefLen, kindFetch: fetchLen, kindPiece: pieceLen, kindMissing: frame.NoPayload,
-		kindRelease: digestLen, kindForget: digestLen,
+		kindRelease: digestLen, kindForget: digestLen, kindBeat: frame.NoPayload,
 	}
 )
 

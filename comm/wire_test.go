@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -56,7 +57,7 @@ func TestHelloCheck(t *testing.T) {
 		want   string
 	}{
 		{func(h *hello) {}, ""},
-		{func(h *hello) { h.Protocol = 9 }, "protocol 9, the hub speaks 2"},
+		{func(h *hello) { h.Protocol = 9 }, fmt.Sprintf("protocol 9, the hub speaks %d", protocol)},
 		{func(h *hello) { h.Job = "k" }, `it is of job "k", this is job "j"`},
 		{func(h *hello) { h.Ranks = nil }, "it names no rank"},
 		{func(h *hello) { h.Ranks[0].Rank = 0 }, "it claims rank 0"},

@@ -45,7 +45,7 @@ func newTestbed(ctx context.Context, size int, role place.Role, link func(int) (
 		return nil, fmt.Errorf("comm: a world of %d ranks: want 1 or more", size)
 	}
 	b := &Testbed{settings: newSettings(opts), fns: registered.freeze(caller(2)), role: role, link: link, comms: make([]*Comm, size)}
-	b.place = place.Place{Job: "world", Size: size}
+	b.place = place.Place{Job: "world", Size: size, Heartbeat: b.settings.heartbeat}
 	for rank := range size {
 		b.place.Nodes = append(b.place.Nodes, fmt.Sprintf("node%d", rank))
 		b.place.NodeOf = append(b.place.NodeOf, rank)
@@ -81,7 +81,7 @@ func (b *Testbed) join(rank int, incarnation uint32) error {
 		return err
 	}
 	b.comms[rank] = c
-	c.run(l, func(error) {})
+	c.run(l, p.Heartbeat, func(error) {})
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/pprun/pprun/comm/frame"
 	"github.com/pprun/pprun/hostfile"
 	"github.com/pprun/pprun/launch/agent"
 )
@@ -21,7 +22,7 @@ func (j *job) launch() bool {
 	var remote Launcher = &Command{Line: j.SSHCommand}
 	if j.SSHCommand == "" {
 		remote = &SSH{
-			AcceptNew: j.AcceptNew, ConfigFile: j.SSHConfig,
+			AcceptNew: j.AcceptNew, ConfigFile: j.SSHConfig, KeepAlive: j.HeartbeatTimeout / 3,
 			Passphrase: j.passphrase,
 			Warn:       func(text string) { j.events <- event{what: warning(text)} },
 		}
@@ -63,9 +64,10 @@ func (j *job) arrive(n *node, a arrived) {
 	case j.verdict != nil:
 		a.conn.Close()
 	default:
-		n.connect(a.conn, j.out, &j.streams, j.events)
+		n.connect(a.conn, frame.Interval(j.HeartbeatTimeout), j.out, &j.streams, j.events)
 		n.sendValue(agent.KindHello, 0, agent.Hello{
 			Version: agent.Version, Job: j.id, Node: n.index, Host: n.host.Host, Grace: j.Grace, Alone: len(j.nodes) == 1,
+			Heartbeat: j.HeartbeatTimeout,
 		})
 	}
 }

@@ -118,6 +118,7 @@ func (j *job) tooLate(e event) {
 // outcome flushes the output, writes the report and returns how the job went.
 func (j *job) outcome() (int, error) {
 	j.tick.Stop()
+	j.clock.Stop()
 	j.meter.clear()
 	defer j.signals.stop()
 	var limit <-chan time.Time // nil: a reader may take its time, as a pager does

@@ -40,6 +40,7 @@ type job struct {
 	streams   exchange
 	events    chan event
 	tick      *time.Ticker
+	clock     *frame.Clock
 	timeout   <-chan time.Time // Config.Timeout is over
 	canceled  <-chan struct{}  // the caller's context has ended
 	killAt    <-chan time.Time // ranks that were sent a signal have had their time
@@ -81,8 +82,8 @@ type verdict struct {
 	others int     // ranks that ran when the first of them came
 }
 
-// clockTick is the grain of the job's clock, by which it notices silence.
-const clockTick = 250 * time.Millisecond
+// watchTick is how often the job looks after itself.
+const watchTick = 250 * time.Millisecond
 
 func newJob(ctx context.Context, c Config) *job {
 	c.fill()
@@ -90,7 +91,7 @@ func newJob(ctx context.Context, c Config) *job {
 	rand.Read(id)
 	j := &job{
 		Config: c, id: hex.EncodeToString(id), began: time.Now(), moved: time.Now(),
-		events: make(chan event, 256), tick: time.NewTicker(clockTick),
+		events: make(chan event, 256), tick: time.NewTicker(watchTick), clock: frame.NewClock(c.HeartbeatTimeout),
 	}
 	j.ctx, j.cancel = context.WithCancel(ctx)
 	j.canceled = ctx.Done()
@@ -210,6 +211,8 @@ func (j *job) step(limit <-chan time.Time) bool {
 		j.obey(s.(syscall.Signal))
 	case <-j.tick.C:
 		j.watch()
+	case <-j.clock.C:
+		j.listenForNodes()
 	case <-j.timeout:
 		j.timedOut()
 	case <-j.killAt:
@@ -309,15 +312,19 @@ func (j *job) take(e event) {
 	}
 }
 
-// watch is the job's clock: it notices silence, and lack of progress before the start.
-func (j *job) watch() {
+// listenForNodes notices silence.
+func (j *job) listenForNodes() {
+	j.clock.Tick()
 	for _, n := range j.nodes {
-		if n.up && !n.gone && !j.suspended && n.quiet.Add(1) > int32(agent.Silence/clockTick) {
-			n.quiet.Store(0)
+		if n.up && !n.gone && !n.silent && !j.suspended && j.clock.Dead(n.conn.Silence()) {
 			n.silent = true
 			n.work.Go(func() { n.conn.Close() }) // its reader then reports the loss
 		}
 	}
+}
+
+// watch notices lack of progress before the start.
+func (j *job) watch() {
 	if !j.detouredAt.IsZero() && time.Since(j.detouredAt) > gather {
 		j.sayDetours()
 	}
@@ -345,7 +352,7 @@ func (j *job) lose(n *node, l lost) {
 	}
 	why := l.words()
 	if n.silent {
-		why = fmt.Sprintf("its agent is silent for %v", agent.Silence)
+		why = fmt.Sprintf("its agent is silent for %v", j.HeartbeatTimeout)
 	}
 	if !j.starting {
 		n.failed, n.status = why, StatusFailed

@@ -5,7 +5,9 @@ import (
 	"os"
 	"time"
 
+	"github.com/pprun/pprun/comm/frame"
 	"github.com/pprun/pprun/hostfile"
+	"github.com/pprun/pprun/launch/agent"
 )
 
 // Config is what to run, where and how. Only Target is required.
@@ -39,9 +41,12 @@ type Config struct {
 	Stacks       bool          // when Timeout is over, have the ranks say what they do before they are ended (SIGQUIT)
 	StartTimeout time.Duration // without any progress before the ranks run; 0: 60 s
 	Grace        time.Duration // between TERM and KILL; 0: 5 s
-	AcceptNew    bool          // add unknown ssh host keys to known_hosts
-	SSHConfig    string        // ssh configuration file instead of the user's; empty: as ssh does
-	SSHCommand   string        // what reaches nodes instead of package ssh, see Command; empty: nothing does
+
+	HeartbeatTimeout time.Duration // for so long the other end of a link of the job may be silent before it counts as dead; 0: 15 s
+
+	AcceptNew  bool   // add unknown ssh host keys to known_hosts
+	SSHConfig  string // ssh configuration file instead of the user's; empty: as ssh does
+	SSHCommand string // what reaches nodes instead of package ssh, see Command; empty: nothing does
 
 	Report string // file that tells, when the job has ended, how every process did: see type Report; empty: none
 
@@ -124,7 +129,10 @@ func (c *Config) fill() {
 		c.Respawn = 3
 	}
 	if c.Grace == 0 {
-		c.Grace = 5 * time.Second
+		c.Grace = agent.Grace
+	}
+	if c.HeartbeatTimeout == 0 {
+		c.HeartbeatTimeout = frame.Timeout
 	}
 	if c.Stdout == nil {
 		c.Stdout = os.Stdout

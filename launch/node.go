@@ -44,7 +44,6 @@ type node struct {
 	copied     atomic.Int64 // bytes of the program, uncompressed, that are on their way or there
 	size       int64        // of the program, if it is copied; 0: it is not
 	relayed    string       // why its links to the hub go through us; empty: they do not
-	quiet      atomic.Int32 // ticks of the job's clock since it last said anything
 
 	conn *agent.Conn
 	addr net.Addr // our end of the connection; nil when local
@@ -67,8 +66,8 @@ type message struct {
 	sent    chan struct{} // closed once it is sent; may be nil
 }
 
-// connect takes up the connection to the node's agent. Events go to events until the connection ends, which is the last.
-func (n *node) connect(rwc io.ReadWriteCloser, out *output, streams *exchange, events chan<- event) {
+// connect takes up the connection to the node's agent, and beats there. Events go to events until the connection ends, which is the last.
+func (n *node) connect(rwc io.ReadWriteCloser, beat time.Duration, out *output, streams *exchange, events chan<- event) {
 	n.up = true
 	n.conn = agent.NewConn(rwc)
 	if c, ok := rwc.(interface{ LocalAddr() net.Addr }); ok && !n.local {
@@ -76,7 +75,7 @@ func (n *node) connect(rwc io.ReadWriteCloser, out *output, streams *exchange, e
 	}
 	n.wake, n.closed = make(chan struct{}, 1), make(chan struct{})
 	n.work.Go(func() { n.read(out, streams, events) })
-	n.work.Go(n.write)
+	n.work.Go(func() { n.write(beat) })
 }
 
 // close ends the agent, and waits for all that speaks with it.
@@ -160,8 +159,8 @@ func (n *node) repay(bytes int) {
 }
 
 // write sends what is queued, and a beat now and then.
-func (n *node) write() {
-	beat := time.NewTicker(agent.Beat)
+func (n *node) write(interval time.Duration) {
+	beat := time.NewTicker(interval)
 	defer beat.Stop()
 	for {
 		for m, ok := n.next(); ok; m, ok = n.next() {
@@ -196,7 +195,6 @@ func (n *node) read(out *output, streams *exchange, events chan<- event) {
 			post(lost{err})
 			return
 		}
-		n.quiet.Store(0)
 		switch h.Kind {
 		case agent.KindStdout, agent.KindStderr:
 			if err := out.take(n, h, payload); err != nil {

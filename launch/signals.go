@@ -107,7 +107,9 @@ func (j *job) suspend() {
 func (j *job) resume() {
 	j.suspended = false
 	for _, n := range j.nodes {
-		n.quiet.Store(0)
+		if n.up {
+			n.conn.Silence().Break()
+		}
 	}
 	j.moved = time.Now()
 	j.broadcast(agent.KindResume, 0)

@@ -21,6 +21,7 @@ type SSH struct {
 	ConfigFile string                                                    // instead of the user's; empty: as ssh does
 	Passphrase func(ctx context.Context, keyFile string) ([]byte, error) // nil: ask on the terminal
 	Warn       func(string)                                              // told of what hinders nothing; may be nil
+	KeepAlive  time.Duration                                             // interval after which a silent host is asked for a sign of life; 0: as ssh.Config has it
 	shared     ssh.Shared
 }
 
@@ -57,7 +58,7 @@ func launchEach(nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, e
 func (s *SSH) launch(ctx context.Context, n hostfile.Node) (*sshConn, error) {
 	client, err := ssh.Dial(ctx, n.Host, ssh.Config{
 		User: n.User, Port: n.Port, ConfigFile: s.ConfigFile, AcceptNew: s.AcceptNew,
-		Passphrase: s.Passphrase, Warn: s.Warn, Shared: &s.shared,
+		Passphrase: s.Passphrase, Warn: s.Warn, Shared: &s.shared, KeepAlive: s.KeepAlive,
 	})
 	if err != nil {
 		return nil, err

@@ -77,6 +77,7 @@ func (o *options) flags() *pflag.FlagSet {
 	f.BoolVar(&c.Stacks, "stacks", false, "")
 	f.Var(duration{&c.StartTimeout}, "start-timeout", "")
 	f.Var(duration{&c.Grace}, "grace", "")
+	f.Var(duration{&c.HeartbeatTimeout}, "heartbeat-timeout", "")
 	f.BoolVar(&c.AcceptNew, "accept-new", false, "")
 	f.StringVarP(&c.SSHConfig, "ssh-config", "F", "", "")
 	f.Var(once{&c.SSHCommand}, "ssh", "")
@@ -109,6 +110,8 @@ func (o *options) check(f *pflag.FlagSet) error {
 		return errors.New("--respawn and --on-fail abort or wait: with these nothing is started again: leave out --respawn")
 	case c.Stacks && c.Timeout == 0:
 		return errors.New("--stacks: is for the end by --timeout: add --timeout D; to ask a running job send pprun SIGQUIT")
+	case f.Changed("heartbeat-timeout") && (c.HeartbeatTimeout < time.Second || c.HeartbeatTimeout > 10*time.Minute):
+		return fmt.Errorf("--heartbeat-timeout %v: want 1s to 10m", c.HeartbeatTimeout)
 	case c.Report == "-":
 		return errors.New("--report -: standard output is the program's: want the name of a file")
 	case c.Verbose && c.Quiet:

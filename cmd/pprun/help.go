@@ -72,6 +72,8 @@ Time and trouble
       --stacks           at the timeout let ranks print what they do first, as on SIGQUIT
       --start-timeout D  give up when the start makes no progress (default 1m)
       --grace D          time between TERM and KILL (default 5s)
+      --heartbeat-timeout D  a machine or rank is lost when nothing is heard of it for D
+                         (1s to 10m, default 15s)
       --accept-new       add unknown ssh host keys to known_hosts, and keys of servers
   -F, --ssh-config FILE  ssh configuration file
       --ssh CMD          reach hosts by CMD HOST COMMAND, such as 'ssh -K'

@@ -14,12 +14,18 @@ type Reader struct {
 	buf      []byte // buf[off:end] is read and not yet handed out
 	off, end int
 	large    []byte // payload of the last frame that did not fit buf
+	silence  Silence
 }
 
 // NewReader returns a Reader of the kinds that limits names.
 func NewReader(r io.Reader, limits *Limits) *Reader {
-	return &Reader{r: r, limits: limits, buf: make([]byte, bufferLen)}
+	f := &Reader{limits: limits, buf: make([]byte, bufferLen)}
+	f.r = listening{r, &f.silence}
+	return f
 }
+
+// Silence is how long nothing has come, for any goroutine to measure with a Clock.
+func (r *Reader) Silence() *Silence { return &r.silence }
 
 // Next returns the next frame. The payload is valid until the following call. The error is io.EOF when the stream ended
 // between frames, io.ErrUnexpectedEOF when it ended inside one.

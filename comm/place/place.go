@@ -27,7 +27,7 @@ import (
 )
 
 // Version of the rank-agent protocol.
-const Version = 5 // 2: deaths; 3: relays; 4: orphans; 5: what lost ranks ran
+const Version = 6 // 2: deaths; 3: relays; 4: orphans; 5: what lost ranks ran; 6: heartbeats
 
 // Role is what a rank says it is.
 type Role uint8
@@ -54,13 +54,14 @@ func (r Role) String() string {
 type Place struct {
 	Job         string
 	Rank, Size  int
-	LocalRank   int      // index among the ranks of this node, from 0
-	Node        int      // index into Nodes
-	Nodes       []string // host of each node, as the user spelt it
-	NodeOf      []int    // index into Nodes of each rank, len == Size
-	Slots       []int    // tasks that each rank runs at once, len == Size
-	Dir         string   // where the ranks of this node may leave each other files, removed with the job; "" if nowhere
-	Incarnation uint32   // 0 for a rank started with the job, +1 for each respawn
+	LocalRank   int           // index among the ranks of this node, from 0
+	Node        int           // index into Nodes
+	Nodes       []string      // host of each node, as the user spelt it
+	NodeOf      []int         // index into Nodes of each rank, len == Size
+	Slots       []int         // tasks that each rank runs at once, len == Size
+	Dir         string        // where the ranks of this node may leave each other files, removed with the job; "" if nowhere
+	Incarnation uint32        // 0 for a rank started with the job, +1 for each respawn
+	Heartbeat   time.Duration // for which the other end of a link may be silent; 0: for ever
 
 	Listeners []string  // networks ("unix", "tcp", "relay") of the descriptors passed along: rank 0 only
 	Hub       []Address // where the hub is, best first, the relay last; empty on rank 0

@@ -24,6 +24,9 @@ func NewConn(rwc io.ReadWriteCloser) *Conn {
 // Next returns the next frame; the payload is valid until the following call.
 func (c *Conn) Next() (frame.Header, []byte, error) { return c.r.Next() }
 
+// Silence is how long nothing has come from the other end.
+func (c *Conn) Silence() *frame.Silence { return c.r.Silence() }
+
 // Send sends a frame. It blocks while the other end takes nothing.
 func (c *Conn) Send(h frame.Header, payload []byte) error {
 	c.mu.Lock()

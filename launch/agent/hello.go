@@ -31,10 +31,10 @@ func (a *agent) welcome(payload []byte) error {
 	if !validJob(hello.Job) || hello.Node < 0 {
 		return fmt.Errorf("hello: job %q, node %d", hello.Job, hello.Node)
 	}
-	if a.cfg.Silence > 0 {
-		hello.Silence = min(hello.Silence, a.cfg.Silence)
+	if a.cfg.Heartbeat > 0 {
+		hello.Heartbeat = min(hello.Heartbeat, a.cfg.Heartbeat)
 	}
-	a.silence.Store(int64(hello.Silence))
+	a.heartbeat.Store(int64(hello.Heartbeat))
 	r := Ready{Version: Version, OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), PID: os.Getpid()}
 	r.Hostname, _ = os.Hostname()
 	if a.cfg.Remote {

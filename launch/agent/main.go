@@ -36,7 +36,7 @@ func Main(args []string) int {
 	var err error
 	switch {
 	case *server != "":
-		cfg = Config{Remote: true, Reached: *server, Grace: serverGrace, Silence: serverSilence, Ledger: inheritedLedger(*ledgerFD)}
+		cfg = Config{Remote: true, Reached: *server, Grace: serverGrace, Heartbeat: serverHeartbeat, Ledger: inheritedLedger(*ledgerFD)}
 		rwc, err = socket(*fd)
 	case *fd >= 0:
 		cfg.Stdin, cfg.Stdout = os.Stdin, os.Stdout
@@ -64,9 +64,9 @@ func Main(args []string) int {
 // processors.
 const serverGrace = time.Second
 
-// serverSilence is the most that a client of a ppserver may ask for (Hello.Silence): one that has vanished keeps its ranks
+// serverHeartbeat is the most that a client of a ppserver may ask for (Hello.Heartbeat): one that has vanished keeps its ranks
 // no longer.
-const serverSilence = time.Minute
+const serverHeartbeat = time.Minute
 
 // untilTerm returns a context that TERM ends. What else would end this process is caught, not ignored, because ranks would
 // inherit that. Signals that stop a process come from a terminal, which neither agent nor guard has.

@@ -190,6 +190,7 @@ func (a *agent) place(r *rank, s *Start) (place.Place, []*os.File) {
 		Job: a.hello.Job, Rank: r.Rank.Rank, Size: s.Size, LocalRank: r.LocalRank,
 		Node: a.hello.Node, Nodes: s.Nodes, NodeOf: s.NodeOf, Slots: s.Slots,
 		Client: identity(s, s.ClientCert, a.key), Incarnation: r.incarnation,
+		Heartbeat: a.timeout(),
 	}
 	if len(s.Ranks) > 1 {
 		if dir, err := a.dirs.private(a.hello.Job); err == nil { // without, each rank fetches for itself

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -22,10 +23,10 @@ type Config struct {
 	Stdout *os.File // the launcher's own, for Start.Direct; nil: there is none
 	Remote bool     // the launcher came over the network: Ready says which executable this is and how it was reached
 
-	Reached string        // address by which the launcher reached this node; empty: SSH_CONNECTION has it
-	Grace   time.Duration // at most, between TERM and KILL when the launcher is lost; 0: as Hello has it
-	Silence time.Duration // at most, without a frame from the launcher; 0: as Hello has it
-	Ledger  *os.File      // where the ppserver reads entries; nil: there is none
+	Reached   string        // address by which the launcher reached this node; empty: SSH_CONNECTION has it
+	Grace     time.Duration // at most, between TERM and KILL when the launcher is lost; 0: as Hello has it
+	Heartbeat time.Duration // at most, for which the launcher may be silent; 0: as Hello has it
+	Ledger    *os.File      // where the ppserver reads entries; nil: there is none
 }
 
 // agent is one conversation with a launcher. The goroutine of Serve reads frames and owns what no comment gives to
@@ -38,8 +39,7 @@ type agent struct {
 	key    ed25519.PrivateKey
 	stages map[uint64]*staging
 
-	heard     atomic.Int64 // ticks of the clock since the last frame
-	silence   atomic.Int64 // Hello.Silence
+	heartbeat atomic.Int64 // Hello.Heartbeat
 	suspended atomic.Bool
 
 	life    context.Context // ends when the launcher is lost
@@ -129,31 +129,37 @@ func (a *agent) lost(cause error) {
 	})
 }
 
-// clock beats, and takes the launcher for lost when it has been silent. It counts its own ticks, not seconds: a node that
-// slept for an hour must first read what came meanwhile.
+// timeout is how long the other end of a link may be silent.
+func (a *agent) timeout() time.Duration {
+	return cmp.Or(time.Duration(a.heartbeat.Load()), frame.Timeout)
+}
+
+// clock beats, and takes the launcher for lost when it has been silent. A suspended launcher sends no beats, and is not
+// missed. What hello says of time counts from the next tick on.
 func (a *agent) clock(stop <-chan struct{}) {
 	var beats sync.WaitGroup
 	defer beats.Wait()
 	beats.Go(func() { a.beat(stop) })
-	const tick = Silence / 15
-	t := time.NewTicker(tick)
-	defer t.Stop()
-	limit := Silence
+	timeout := a.timeout()
+	clock := frame.NewClock(timeout)
+	defer func() { clock.Stop() }()
+	silence := a.conn.Silence()
 	for {
 		select {
 		case <-stop:
 			return
-		case <-t.C:
+		case <-clock.C:
 		}
-		if a.suspended.Load() {
+		if t := a.timeout(); t != timeout {
+			clock.Stop()
+			timeout, clock = t, frame.NewClock(t)
 			continue
 		}
-		n := a.heard.Add(1)
-		if silence := a.silence.Load(); silence > 0 {
-			limit = time.Duration(silence)
-		}
-		if time.Duration(n)*tick > limit {
-			a.lost(fmt.Errorf("the launcher is silent for %v", limit))
+		clock.Tick()
+		if a.suspended.Load() {
+			silence.Break()
+		} else if clock.Dead(silence) {
+			a.lost(fmt.Errorf("the launcher is silent for %v", timeout))
 			return
 		}
 	}
@@ -161,13 +167,11 @@ func (a *agent) clock(stop <-chan struct{}) {
 
 // beat may block in Send, so it is apart from the clock.
 func (a *agent) beat(stop <-chan struct{}) {
-	t := time.NewTicker(Beat)
-	defer t.Stop()
 	for {
 		select {
 		case <-stop:
 			return
-		case <-t.C:
+		case <-time.After(frame.Interval(a.timeout())):
 		}
 		if !a.suspended.Load() {
 			a.conn.Send(frame.Header{Kind: KindBeat}, nil)
@@ -192,7 +196,6 @@ func (a *agent) read() error {
 		if err != nil {
 			return fmt.Errorf("connection to the launcher: %w", err)
 		}
-		a.heard.Store(0)
 		if h.Kind == KindBye {
 			return nil
 		}

@@ -138,7 +138,7 @@ func TestRemoteAgent(t *testing.T) {
 func TestSilentRemoteLauncher(t *testing.T) {
 	t.Parallel()
 	l := launchRemoteAgent(t)
-	l.send(KindHello, Hello{Version: Version, Job: l.job, Host: "here", Silence: time.Second})
+	l.send(KindHello, Hello{Version: Version, Job: l.job, Host: "here", Heartbeat: time.Second})
 	l.start(sh(1, "sleep 1000"))
 	<-l.done // though our ends of the pipes are open
 	l.nothingLeft()

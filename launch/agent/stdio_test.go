@@ -296,7 +296,7 @@ func TestSuspend(t *testing.T) {
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	l := launchAgent(t)
-	l.send(KindHello, Hello{Version: Version, Job: l.job, Host: "here", Silence: time.Second})
+	l.send(KindHello, Hello{Version: Version, Job: l.job, Host: "here", Heartbeat: time.Second})
 	l.start(sh(1, "sleep 1000"))
 	<-l.done
 	l.nothingLeft()

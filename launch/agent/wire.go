@@ -7,7 +7,7 @@ import (
 )
 
 // Version of the launcher-agent protocol.
-const Version = 8 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran; 7: limits; 8: where libraries are
+const Version = 9 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran; 7: limits; 8: where libraries are; 9: heartbeats
 
 // The launcher-agent protocol: frames of comm/frame over any byte stream (socketpair, ssh session, TLS), structured
 // payloads in CBOR. Both ends may send ahead: frames are handled in order, so a launcher that needs no answer does not wait.
@@ -37,14 +37,14 @@ const Version = 8 // 2: respawn, death; 3: relays; 4: credit for input that was 
 //	                                   <-   respawned  pid, or why not
 //	death      how a rank ended        ->                (agent of rank 0, which tells it)
 //	                                   <-   ran        what a rank ran that the hub has lost (agent of rank 0)
-//	beat                              <->   beat       every Beat, whatever else flows
+//	beat                              <->   beat       every frame.Interval, whatever else flows
 //	bye        after the last exit     ->
 //	                                   <-   done       nothing of the job is left on the node
 //
 // A failure may come in place of any answer; the launcher then kills the job. Exits come after started, or after the
 // failure in its place for those ranks that had started; output may come before. A chunk after a failed stage, and input
 // for a rank that has ended, are dropped. The agent kills everything it started when its input ends or is silent for
-// Silence, with TERM first and KILL after Grace, and exits.
+// Hello.Heartbeat, with TERM first and KILL after Grace, and exits.
 //
 // A relay is a stream of bytes from a node that opens it to the hub's listener for relays on the node of rank 0. Src and
 // Dst of its frames are nodes, ID is the number that the node which opened it gave it, from 1; whoever does not know it
@@ -104,12 +104,8 @@ const (
 	RelayLen     = 32<<10 - frame.HeaderLen // longest of relay bytes: with its header a whole packet of ssh
 )
 
-// Clocks of the connection. A suspended launcher sends no beats: suspend switches silence off.
-const (
-	Beat    = 2 * time.Second
-	Silence = 15 * time.Second
-	Grace   = 5 * time.Second
-)
+// Grace is the time between TERM and KILL that a launcher gives unless it is told otherwise.
+const Grace = 5 * time.Second
 
 var limits = frame.Limits{
 	KindHello: 64 << 10, KindReady: 64 << 10,
@@ -127,13 +123,13 @@ var limits = frame.Limits{
 
 // Hello opens the conversation.
 type Hello struct {
-	Version int
-	Job     string        // id of the job: 16 hex digits
-	Node    int           // index of this node
-	Host    string        // the node's name as the user spelt it
-	Alone   bool          // the job has no other node: Ready needs no key and no BootID
-	Grace   time.Duration // between TERM and KILL when the agent has to end the ranks by itself
-	Silence time.Duration // without a frame from the launcher for so long the agent ends the ranks; 0: Silence
+	Version   int
+	Job       string        // id of the job: 16 hex digits
+	Node      int           // index of this node
+	Host      string        // the node's name as the user spelt it
+	Alone     bool          // the job has no other node: Ready needs no key and no BootID
+	Grace     time.Duration // between TERM and KILL when the agent has to end the ranks by itself
+	Heartbeat time.Duration // for so long the other end of a link of the job may be silent; 0: frame.Timeout
 }
 
 // Ready is the agent's answer to Hello.

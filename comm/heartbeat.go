@@ -1,0 +1,101 @@
+package comm
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/pprun/pprun/comm/frame"
+)
+
+// Hub and ranks exchange heartbeats, as frame.Clock has it. They are an affair of the link: of which rank something came
+// does not matter, and whoever reads or writes is not asked. A goroutine of its own sends them, so that a rank whose
+// functions keep all its processors busy goes on beating.
+
+// A heart beats for links, and gives those up whose other end is dead.
+type heart struct {
+	timeout time.Duration
+	links   func() []*link     // that there are now
+	excused func(l *link) bool // its other end is known to be unable to beat, and to live
+	stop    chan struct{}
+	work    sync.WaitGroup
+}
+
+// startHeart starts a heart; without a timeout it does nothing.
+func startHeart(timeout time.Duration, links func() []*link, excused func(l *link) bool) *heart {
+	h := &heart{timeout: timeout, links: links, excused: excused, stop: make(chan struct{})}
+	if timeout > 0 {
+		h.work.Go(h.run)
+	}
+	return h
+}
+
+// end ends it.
+func (h *heart) end() {
+	close(h.stop)
+	h.work.Wait()
+}
+
+func (h *heart) run() {
+	clock := frame.NewClock(h.timeout)
+	defer clock.Stop()
+	beat := time.NewTicker(frame.Interval(h.timeout))
+	defer beat.Stop()
+	for {
+		select {
+		case <-h.stop:
+			return
+		case <-beat.C:
+			for _, l := range h.links() {
+				l.beat()
+			}
+		case <-clock.C:
+			clock.Tick()
+			h.listen(clock)
+		}
+	}
+}
+
+// listen gives up the links whose other end is dead.
+func (h *heart) listen(clock *frame.Clock) {
+	for _, l := range h.links() {
+		switch silence := l.reader.Silence(); {
+		case h.excused(l):
+			silence.Break()
+		case clock.Dead(silence):
+			l.giveUp(fmt.Sprintf("nothing was heard of it for %v", h.timeout))
+		}
+	}
+}
+
+// beat lets the other end know that this one lives, unless something else does.
+func (l *link) beat() {
+	l.mu.Lock()
+	idle := !l.spoke && !l.writing
+	l.spoke = false
+	l.mu.Unlock()
+	if idle {
+		l.send(frame.Header{Kind: kindBeat}, nil)
+		l.flush()
+	}
+}
+
+// giveUp closes a link whose other end may know nothing of it. Its reader ends, and says why.
+func (l *link) giveUp(why string) {
+	l.mu.Lock()
+	first := l.gaveUp == ""
+	if first {
+		l.gaveUp = why
+	}
+	l.mu.Unlock()
+	if first {
+		l.conn.Close()
+	}
+}
+
+// reason returns why the link was given up, empty if it was not.
+func (l *link) reason() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.gaveUp
+}
