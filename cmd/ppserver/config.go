@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -44,8 +45,8 @@ func readConfig(f *pflag.FlagSet, file string) error {
 			err = fmt.Errorf("%s: is in line %d, too", name, seen[name])
 		case flag.Changed: // the command line counts
 		default:
-			if err = flag.Value.Set(value); err != nil {
-				err = fmt.Errorf("%s = %.80q: %w", name, value, err)
+			if err = f.Set(name, value); err != nil {
+				err = fmt.Errorf("%s = %.80q: %w", name, value, errors.Unwrap(err))
 			}
 		}
 		if err != nil {

@@ -19,6 +19,7 @@ func beAgent(args []string) int {
 	return agent.Main(args)
 }
 
+// noCore is a part of confine.
 func noCore() error {
 	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
 		return fmt.Errorf("no core dumps: %w", err)

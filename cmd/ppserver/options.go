@@ -26,9 +26,10 @@ type options struct {
 	pidFile string
 	runAs   string
 	logJSON bool
-	secret  bool
-	json    bool
-	help    bool
+	quotas
+	secret bool
+	json   bool
+	help   bool
 }
 
 const help = `ppserver lets programs on other machines use the cores of this one.
@@ -58,6 +59,16 @@ Serving
   -c, --config FILE        more of these, in lines such as "workers = 8"; the command line counts more
   -h, --help
 
+What clients may have; 0: as much as they like
+      --max-clients N      clients at a time (default 64)
+      --max-per-key N      of them with the same key, or let in by the secret (default 16)
+      --max-ranks N        ranks of a client (default 256, or the CPUs if there are more)
+      --max-upload SIZE    of all the files that a client sends (default 1G)
+      --max-file SIZE      of a file that its programs write, and of the program itself (default 0)
+      --max-processes N    with their threads (default 4096 where there are control groups, else 0)
+      --max-memory SIZE    of all its processes; needs control groups (default 0)
+      --max-time DURATION  of a client's job, such as 12h (default 0)
+
 Signals: HUP reads the keys again, and ends clients that they no longer let in. TERM lets the
 clients finish and takes no new ones; a second TERM, or INT, ends them. USR1 prints statistics of
 the processes that have ended, as Parallel Python does.
@@ -77,6 +88,7 @@ func parse(args []string) (*options, error) {
 	f.StringVar(&o.keys, "keys", "", "")
 	f.BoolVar(&o.secret, "secret", false, "")
 	f.BoolVar(&o.json, "json", false, "")
+	o.quotas.flags(f)
 	config := f.StringP("config", "c", "", "")
 	f.BoolVarP(&o.help, "help", "h", false, "")
 	if err := f.Parse(args); err != nil {
@@ -87,6 +99,7 @@ func parse(args []string) (*options, error) {
 			return nil, err
 		}
 	}
+	o.quotas.count = f.Changed("max-processes")
 	o.idle, o.logJSON = time.Duration(*idle)*time.Second, *format == "json"
 	if f.NArg() > 0 {
 		o.command, o.args = f.Arg(0), f.Args()[1:]
@@ -110,6 +123,9 @@ func parse(args []string) (*options, error) {
 		return nil, usagef("--secret: is for ppserver keygen; a secret never stands on a command line")
 	case o.json && o.command != "status":
 		return nil, usagef("--json: is for ppserver status; for the log there is --log-format json")
+	}
+	if err := o.quotas.check(); err != nil {
+		return nil, err
 	}
 	if o.listen != "" {
 		o.listen = withPort(o.listen, o.port)

@@ -63,7 +63,11 @@ func start(t *testing.T, args ...string) *running {
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.cmd.Process.Kill(); r.cmd.Wait() })
+	t.Cleanup(func() {
+		if r.cmd.Process.Kill(); r.cmd.Wait() != nil && t.Failed() {
+			t.Logf("ppserver said:\n%s", &r.stderr)
+		}
+	})
 	r.stdout = bufio.NewReader(out)
 	line, err := r.stdout.ReadString('\n')
 	m := regexp.MustCompile(`^ppserver on (127\.0\.0\.1:\d+), \d+ workers, key SHA256:`).FindStringSubmatch(line)
@@ -358,6 +362,9 @@ func TestUsage(t *testing.T) {
 		{"--port 70000", 64, "want a port from 1 to 65535"},
 		{"-w 0", 64, "want at least 1"},
 		{"--log-format xml", 64, "want text or json"},
+		{"--max-processes 3", 64, "want at least 64"},
+		{"--max-upload much", 64, "want a number of bytes, such as 500M or 2G"},
+		{"--max-time 5", 64, "must be a duration like"},
 		{"--nonsense", 64, "see ppserver --help"},
 		{"nonsense", 64, "no such command"},
 		{"authorize", 64, "see ppserver --help"},
@@ -417,7 +424,7 @@ func TestUnit(t *testing.T) {
 	if o, err := parse(strings.Fields(string(start[1]))); err != nil || o.command != "" || o.keys != "/etc/ppserver" {
 		t.Errorf("%s: %+v, %v", start[1], o, err)
 	}
-	for _, line := range []string{"NoNewPrivileges=yes", "ProtectSystem=strict", "PrivateTmp=yes", "MemoryMax=", "TasksMax=", "User="} {
+	for _, line := range []string{"NoNewPrivileges=yes", "ProtectSystem=strict", "PrivateTmp=yes", "MemoryMax=", "TasksMax=", "User=", "Delegate="} {
 		if !regexp.MustCompile(`(?m)^` + line).Match(text) {
 			t.Errorf("no %s", line)
 		}

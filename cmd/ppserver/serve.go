@@ -23,6 +23,7 @@ type server struct {
 	key      string // fingerprint
 	host     string // address that clients reach us by
 	user     *account
+	groups   *groups // nil: there are no control groups
 	log      *slog.Logger
 	refused  refusals
 	began    time.Time
@@ -88,7 +89,25 @@ func open(o *options) (*server, *door.Keyring, error) {
 		s.log = slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	}
 	s.refused.log = s.log
-	return s, ring, nil
+	return s, ring, s.share()
+}
+
+// share finds out how clients share this machine.
+func (s *server) share() error {
+	own, _ := os.ReadFile("/proc/self/cgroup")
+	var err error
+	if s.groups, err = findGroups("/sys/fs/cgroup", own); err == nil {
+		s.log.Info("each client has a control group, of the same weight")
+		return nil
+	}
+	if s.memory > 0 {
+		return fmt.Errorf("--max-memory: needs control groups: %w: under systemd, Delegate=yes", err)
+	}
+	if s.ByUser = true; !s.count { // what the user has already, outside of this server, would count, too
+		s.Processes = 0
+	}
+	s.log.Info("no control groups: the processes of all clients compete as equals", "why", err)
+	return nil
 }
 
 // greet tells who started it what it needs to know.
@@ -197,10 +216,14 @@ func (s *server) meet(conn net.Conn) {
 func (s *server) admit(c *session, who door.Client) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c.client = who; !who.Asks {
-		s.sessions[c] = true
-		s.logins++
+	if c.client = who; who.Asks {
+		return nil
 	}
+	if err := s.room(who); err != nil {
+		return err
+	}
+	s.sessions[c] = true
+	s.logins++
 	return nil
 }
 

@@ -65,6 +65,14 @@ func (c *session) run() string {
 	if err != nil {
 		return err.Error()
 	}
+	release, err := c.server.fence(cmd.Process.Pid) // before its client can tell it to start anything
+	if err != nil {
+		defer release()
+		c.server.log.Error("client not served", "address", c.from, "why", err)
+		ours.Close()
+		cmd.Wait()
+		return err.Error()
+	}
 	var in sync.WaitGroup // all but what the agent says
 	in.Go(func() {
 		io.Copy(ours, c.conn)
@@ -73,6 +81,7 @@ func (c *session) run() string {
 	in.Go(func() { c.read(ledger) })
 	in.Go(func() {
 		err = cmd.Wait()
+		release()
 		c.conn.SetDeadline(time.Now().Add(lastWords)) // a client that takes nothing keeps us no longer
 		ledger.SetReadDeadline(time.Now().Add(lastWords))
 	})
@@ -127,10 +136,21 @@ func (c *session) audit() []any {
 	return append(who, slog.String("job", c.job.Job), slog.String("program", c.job.Program), slog.String("sha256", c.job.SHA256))
 }
 
+// fence limits an agent and all that it will start. release ends what is left of that.
+func (s *server) fence(pid int) (release func(), err error) {
+	var g group
+	if s.groups != nil {
+		if g, err = s.groups.make(s.quotas); err == nil {
+			err = g.add(pid)
+		}
+	}
+	return g.remove, err
+}
+
 // agent is the command that becomes the agent of a client.
 func (s *server) agent(socket, ledger *os.File) *exec.Cmd {
 	cmd := exec.Command(ownExecutable)
-	cmd.Args = []string{"ppserver", "agent", "--fd", "3", "--server", s.host, "--ledger", "4"}
+	cmd.Args = []string{"ppserver", "agent", "--fd", "3", "--server", s.host, "--ledger", "4", "--quotas", s.Quotas.String()}
 	cmd.ExtraFiles = []*os.File{socket, ledger}
 	cmd.Stderr = os.Stderr
 	cmd.Dir = "/"

@@ -38,6 +38,8 @@ func (a *agent) reasonNotStarted(p *plan, err error) *Failure {
 		return a.unfit(127, p.path, err.Error(), "")
 	case syscall.EACCES:
 		return a.unfit(126, p.path, "cannot be executed (mounted noexec?)", "")
+	case syscall.EAGAIN:
+		return a.noProcess(p)
 	case syscall.ENOEXEC:
 		return a.unfit(126, p.path, a.noFormat(p), "")
 	}

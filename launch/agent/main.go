@@ -17,7 +17,7 @@ import (
 //
 //	agent          speak with the launcher over standard input and output (ssh session)
 //	agent --fd N   over the socket N; descriptor 0 is the launcher's own standard input (socketpair)
-//	agent --fd N --server ADDRESS --ledger N   for a ppserver, which launchers reach at ADDRESS, and which reads a ledger
+//	agent --fd N --server ADDRESS --ledger N --quotas JSON   for a ppserver, which launchers reach at ADDRESS
 //	guard          watch over an agent
 func Main(args []string) int {
 	if len(args) > 0 && args[0] == "guard" {
@@ -26,6 +26,8 @@ func Main(args []string) int {
 	flags := flag.NewFlagSet("agent", flag.ContinueOnError)
 	fd := flags.Int("fd", -1, "socket to the launcher")
 	server := flags.String("server", "", "address of the ppserver")
+	var quotas Quotas
+	flags.Var(&quotas, "quotas", "of a client of the ppserver")
 	ledgerFD := flags.Int("ledger", -1, "descriptor for the ppserver's ledger")
 	if len(args) == 0 || args[0] != "agent" || flags.Parse(args[1:]) != nil || flags.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "pprun: agent and guard are commands that pprun gives to itself")
@@ -36,8 +38,10 @@ func Main(args []string) int {
 	var err error
 	switch {
 	case *server != "":
-		cfg = Config{Remote: true, Reached: *server, Grace: serverGrace, Heartbeat: serverHeartbeat, Ledger: inheritedLedger(*ledgerFD)}
-		rwc, err = socket(*fd)
+		cfg = Config{Remote: true, Reached: *server, Grace: serverGrace, Heartbeat: serverHeartbeat, Quotas: quotas, Ledger: inheritedLedger(*ledgerFD)}
+		if err = quotas.limit(); err == nil {
+			rwc, err = socket(*fd)
+		}
 	case *fd >= 0:
 		cfg.Stdin, cfg.Stdout = os.Stdin, os.Stdout
 		rwc, err = socket(*fd)

@@ -151,6 +151,7 @@ func (a *agent) watch(r *rank, ours [3]int) {
 		<-r.told
 		x := a.exit(r, joined, left)
 		a.enterExit(x)
+		a.noteQuota(x)
 		a.send(frame.Header{Kind: KindExit}, x)
 	})
 }

@@ -26,18 +26,20 @@ type Config struct {
 	Reached   string        // address by which the launcher reached this node; empty: SSH_CONNECTION has it
 	Grace     time.Duration // at most, between TERM and KILL when the launcher is lost; 0: as Hello has it
 	Heartbeat time.Duration // at most, for which the launcher may be silent; 0: as Hello has it
+	Quotas    Quotas        // of a client
 	Ledger    *os.File      // where the ppserver reads entries; nil: there is none
 }
 
 // agent is one conversation with a launcher. The goroutine of Serve reads frames and owns what no comment gives to
 // another.
 type agent struct {
-	cfg    Config
-	conn   *Conn
-	hello  Hello
-	host   string // for messages
-	key    ed25519.PrivateKey
-	stages map[uint64]*staging
+	cfg     Config
+	conn    *Conn
+	hello   Hello
+	host    string // for messages
+	key     ed25519.PrivateKey
+	stages  map[uint64]*staging
+	uploads atomic.Int64 // bytes of them
 
 	heartbeat atomic.Int64 // Hello.Heartbeat
 	suspended atomic.Bool
@@ -87,6 +89,7 @@ func Serve(ctx context.Context, rwc io.ReadWriteCloser, cfg Config) error {
 	stop := make(chan struct{})
 	var clock sync.WaitGroup
 	clock.Go(func() { a.clock(stop) })
+	defer a.limitTime()()
 
 	err := a.read()
 	if err != nil {

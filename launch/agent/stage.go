@@ -119,6 +119,9 @@ func (a *agent) staged(id uint64) (string, error) {
 // fetch gets a file to the node, or finds that it is there.
 func (a *agent) fetch(s *staging, chunks io.Reader) (cached bool, err error) {
 	if !s.Program {
+		if err := a.checkUpload(&s.Stage); err != nil {
+			return false, err
+		}
 		a.send(frame.Header{Kind: KindWant, ID: s.id}, nil)
 		return false, a.fetchFile(s, chunks)
 	}
@@ -134,6 +137,9 @@ func (a *agent) fetch(s *staging, chunks io.Reader) (cached bool, err error) {
 			a.send(frame.Header{Kind: KindHave, ID: s.id}, nil)
 			return true, a.inspect(s.file, s.Name, s.libraries())
 		}
+	}
+	if err := a.checkUpload(&s.Stage); err != nil {
+		return false, err
 	}
 	c, err := a.roomyCache(s.Size)
 	if err != nil {

@@ -80,6 +80,9 @@ func (s *Start) check(node int) error {
 
 // launch starts the ranks and returns their pids in the order of s.Ranks.
 func (a *agent) launch(s *Start) ([]int, error) {
+	if err := a.checkRanks(s); err != nil {
+		return nil, err
+	}
 	p, err := a.plan(s)
 	if err != nil {
 		return nil, err

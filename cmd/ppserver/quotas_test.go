@@ -1,0 +1,196 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pprun/pprun/comm/frame"
+	"github.com/pprun/pprun/launch/agent"
+	"github.com/pprun/pprun/launch/door"
+)
+
+// run has a client start ranks of a shell script.
+func (r *running) run(c *agent.Conn, ranks int, script string) {
+	r.t.Helper()
+	s := agent.Start{Program: agent.Program{Path: "/bin/sh"}, Args: []string{"-c", script}, Size: ranks, Nodes: []string{"here"}}
+	for i := range ranks {
+		s.Ranks = append(s.Ranks, agent.Rank{Rank: i, LocalRank: i})
+		s.NodeOf, s.Slots = append(s.NodeOf, 0), append(s.Slots, 1)
+	}
+	if err := c.SendValue(frame.Header{Kind: agent.KindStart}, s); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// hear reads frames up to one of a kind.
+func hear[T any](t *testing.T, c *agent.Conn, kind frame.Kind) T {
+	t.Helper()
+	for {
+		h, payload, err := c.Next()
+		if err != nil {
+			t.Fatalf("%v instead of a frame of kind %d", err, kind)
+		}
+		if h.Kind == kind {
+			v, err := agent.Decode[T](payload)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+	}
+}
+
+// Each limit is told by the name of its flag.
+func TestQuotas(t *testing.T) {
+	r := start(t, "--max-ranks", "2", "--max-upload", "1K", "--max-file", "64K", "--max-per-key", "3")
+	ring, err := door.Open(r.keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ranks, upload, file := r.login(), r.login(), r.login()
+	if _, err := door.Dial(t.Context(), r.address, ring, false); err == nil || !strings.Contains(err.Error(), "3 of the same key are there already, and it takes no more (--max-per-key)") {
+		t.Errorf("a fourth client: %v", err)
+	}
+	r.run(ranks, 3, "true")
+	if f := hear[agent.Failure](t, ranks, agent.KindFailure); f.Text != "3 ranks on here: its ppserver allows a client 2" || !strings.Contains(f.Fix, "--max-ranks") {
+		t.Errorf("3 ranks: %+v", f)
+	}
+	upload.SendValue(frame.Header{Kind: agent.KindStage, ID: 1}, agent.Stage{Name: "big", Size: 1025, Digest: strings.Repeat("00", 32)})
+	if f := hear[agent.Failure](t, upload, agent.KindFailure); !strings.HasPrefix(f.Text, "big has 0.0 MB on here") || !strings.Contains(f.Fix, "--max-upload") {
+		t.Errorf("1025 bytes: %+v", f)
+	}
+	r.run(file, 1, "exec head -c 100000 /dev/zero >large")
+	if x := hear[agent.Exit](t, file, agent.KindExit); x.Signal != int(syscall.SIGXFSZ) {
+		t.Errorf("100,000 bytes: %+v", x)
+	}
+	r.signal(syscall.SIGINT)
+	r.end()
+}
+
+func TestTimeIsOver(t *testing.T) {
+	r := start(t, "--max-time", "300ms", "--max-clients", "1")
+	c := r.login()
+	r.run(c, 1, "exec sleep 600")
+	var note string
+	for {
+		h, payload, err := c.Next()
+		if err != nil {
+			break
+		}
+		if h.Kind == agent.KindNote {
+			note = string(payload)
+		}
+	}
+	if !strings.Contains(note, "longer than 300ms (--max-time)") {
+		t.Errorf("the client is told %q", note)
+	}
+	c.Close()
+	for strings.Contains(r.status(), "clients: 1 now") {
+	}
+	r.login() // there is room again
+	r.signal(syscall.SIGINT)
+	r.end()
+}
+
+// withGroups starts a ppserver that makes control groups.
+func withGroups(t *testing.T, args ...string) *running {
+	own, _ := os.ReadFile("/proc/self/cgroup")
+	if _, err := findGroups("/sys/fs/cgroup", own); err != nil {
+		t.Skip("needs control groups that it may write, as root has them: ", err)
+	}
+	return start(t, args...)
+}
+
+func TestMemoryAndProcesses(t *testing.T) {
+	r := withGroups(t, "--max-memory", "96M", "--max-processes", "100")
+	c := r.login()
+	r.run(c, 1, "head -c 300000000 /dev/zero | tail")
+	r.await(c, agent.KindExit) // the shell, or its child, was the victim
+	many := r.login()
+	r.run(many, 1, "for i in $(seq 200); do sleep 600 & done; exit 7")
+	if x := hear[agent.Exit](t, many, agent.KindExit); x.Code == 7 || !strings.Contains(string(x.Stderr), "fork") {
+		t.Errorf("200 processes: %+v", x)
+	}
+	r.signal(syscall.SIGINT)
+	r.end()
+}
+
+// Two clients that would have all of the machine get about half of it each, whatever their processes.
+func TestFairShares(t *testing.T) {
+	r := withGroups(t)
+	few, many := r.login(), r.login()
+	clients := map[*agent.Conn]int{few: 2, many: 12}
+	for c, ranks := range clients {
+		r.run(c, ranks, "while :; do :; done")
+	}
+	for c := range clients {
+		r.await(c, agent.KindStarted)
+	}
+	time.Sleep(2 * time.Second) // both work as long
+	for c := range clients {
+		c.Send(frame.Header{Kind: agent.KindKill}, nil)
+	}
+	work := map[*agent.Conn]time.Duration{}
+	for c, ranks := range clients {
+		for range ranks {
+			x := hear[agent.Exit](t, c, agent.KindExit)
+			work[c] += x.User + x.System
+		}
+	}
+	t.Logf("2 processes had %v of processor time, 12 had %v", work[few], work[many])
+	if work[few]*2 < work[many] {
+		t.Errorf("2 processes had %v of processor time, 12 had %v", work[few], work[many])
+	}
+	r.signal(syscall.SIGINT)
+	r.end()
+}
+
+// What a killed agent has left is gone with its client.
+func TestNothingIsLeft(t *testing.T) {
+	r := withGroups(t)
+	c := r.login()
+	mark := fmt.Sprint(600+time.Now().UnixNano()%1e9) + ".5"
+	r.run(c, 1, "setsid sleep "+mark+" & setsid setsid sleep "+mark+" & echo; wait")
+	r.await(c, agent.KindStdout)
+	for len(pidsOf(mark)) < 2 {
+	}
+	defer c.Close()
+	for _, pid := range pidsOf("--server\x00127.0.0.1\x00") {
+		if parentOf(pid) == r.cmd.Process.Pid {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	for end := time.Now().Add(10 * time.Second); len(pidsOf(mark)) > 0; {
+		if time.Now().After(end) {
+			t.Fatalf("left: %v", pidsOf(mark))
+		}
+	}
+	r.signal(syscall.SIGINT)
+	r.end()
+}
+
+// pidsOf finds processes by their command line.
+func pidsOf(text string) (pids []int) {
+	dirs, _ := os.ReadDir("/proc")
+	for _, d := range dirs {
+		var pid int
+		if _, err := fmt.Sscan(d.Name(), &pid); err != nil {
+			continue
+		}
+		if line, _ := os.ReadFile("/proc/" + d.Name() + "/cmdline"); strings.Contains(string(line), text) && !strings.HasPrefix(string(line), "/bin/sh") {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func parentOf(pid int) (parent int) {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	fmt.Sscanf(rest, "%c %d", new(rune), &parent)
+	return parent
+}
