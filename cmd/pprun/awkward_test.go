@@ -26,6 +26,7 @@ type awkward struct {
 	stderr  string
 	stdout  string // "": ends in "on NODE"
 	agent   string // the directory it is kept in there; "": any
+	large   bool   // the program has 30 MB
 	down    bool   // the case leaves no process there to kill
 	slow    bool   // it takes until a deadline: such cases begin first
 }
@@ -58,6 +59,15 @@ func runsOnlyElsewhere(line string, dirs ...string) func(labtest.Host, func(stri
 		h.SSHD("conf", line)
 		for _, dir := range dirs {
 			h.FS(dir, "noexec")
+		}
+	}
+}
+
+// everywhere changes all file systems that pprun may write to.
+func everywhere(how string) func(labtest.Host, func(string)) {
+	return func(h labtest.Host, _ func(string)) {
+		for _, dir := range []string{"/root", "/tmp", "/var/tmp", "/dev/shm", "/run"} {
+			h.FS(dir, how)
 		}
 	}
 }
@@ -141,20 +151,24 @@ var awkwards = []awkward{
 	{name: "cache in /tmp", prepare: runsOnlyElsewhere("", "/root", "/var/tmp"), agent: "/tmp/pprun-0"},
 	{name: "cache in /dev/shm", prepare: runsOnlyElsewhere("", "/root", "/var/tmp", "/tmp"), agent: "/dev/shm/pprun-0"},
 	{name: "noexec /tmp", prepare: func(h labtest.Host, _ func(string)) { h.FS("/tmp", "noexec") }},
-	{name: "noexec everywhere", prepare: func(h labtest.Host, _ func(string)) {
-		for _, dir := range []string{"/root", "/tmp", "/var/tmp", "/dev/shm", "/run"} {
-			h.FS(dir, "noexec")
-		}
-	}, status: 125, stderr: `no directory to keep the agent in \(/root/.cache/pprun: .*noexec.*/var/tmp/pprun-0: .*/tmp/pprun-0: .*/dev/shm/pprun-0: .*\): set PPRUN_CACHE there`},
+	{name: "noexec everywhere", prepare: everywhere("noexec"), status: 125, stderr: `no directory to keep the agent in \(/root/.cache/pprun: .*noexec.*/var/tmp/pprun-0: .*/tmp/pprun-0: .*/dev/shm/pprun-0: .*\): set PPRUN_CACHE there`},
 	{name: "read-only home", prepare: func(h labtest.Host, _ func(string)) { h.FS("/root", "ro") }},
 	{name: "full home", prepare: func(h labtest.Host, _ func(string)) { h.FS("/root", "size=1m") }},
 	{name: "home without inodes", prepare: func(h labtest.Host, _ func(string)) { h.FS("/root", "nr_inodes=16") }},
-	{name: "full everywhere", prepare: func(h labtest.Host, _ func(string)) {
-		for _, dir := range []string{"/root", "/tmp", "/var/tmp", "/dev/shm", "/run"} {
-			h.FS(dir, "size=1m")
-		}
-	}, status: 125, stderr: `no directory to keep the agent in \(/root/.cache/pprun: is full or over quota, .*/dev/shm/pprun-0: is full or over quota\): set PPRUN_CACHE there`},
+	{name: "full everywhere", prepare: everywhere("size=1m"), status: 125, stderr: `no directory to keep the agent in \(/root/.cache/pprun: is full or over quota, .*/dev/shm/pprun-0: is full or over quota\): set PPRUN_CACHE there`},
 	{name: "files of 50 kB at most", prepare: limited("-f 100"), status: 125, stderr: `no directory to keep the agent in \(/root/.cache/pprun: is full or over quota, .*/dev/shm/pprun-0: is full or over quota\): set PPRUN_CACHE there`},
+	{name: "30 MB fit nowhere", large: true, prepare: everywhere("size=24m"), status: 125,
+		stderr: `no place to keep the program: /root/.cache/pprun: \d+\.\d MB free, 30.0 MB needed; .*/dev/shm/pprun-0: \d+\.\d MB free, 30.0 MB needed: set PPRUN_CACHE there`},
+	{name: "30 MB fit in the last place", large: true, prepare: func(h labtest.Host, _ func(string)) {
+		for _, dir := range []string{"/root", "/tmp", "/var/tmp"} {
+			h.FS(dir, "size=24m")
+		}
+	}},
+	{name: "30 MB, files of 20 MB at most", large: true, prepare: limited("-f 40000"), status: 125,
+		stderr: `no place to keep the program: /root/.cache/pprun: file too large, 30.0 MB needed; .*: set PPRUN_CACHE there`},
+	{name: "read-only /tmp", prepare: func(h labtest.Host, _ func(string)) { h.FS("/tmp", "ro") }},
+	{name: "read-only everywhere", prepare: everywhere("ro"), status: 125,
+		stderr: `no directory to keep the agent in \(/root/.cache/pprun: cannot be made or is not ours, .*\): set PPRUN_CACHE there`},
 	{name: "512 kB of stack, 200 kB of environment", prepare: limited("-s 512"), args: []string{"-x", "A=" + strings.Repeat("a", 100_000), "-x", "B=" + strings.Repeat("b", 100_000)},
 		status: 64, stderr: `arguments and environment have 20\d{4} bytes: want at most 131072, a quarter of the stack's limit \(ulimit -s\): pass them in a file`},
 	{name: "64 open files", prepare: limited("-n 64")},
@@ -239,7 +253,9 @@ func TestAwkward(t *testing.T) {
 	l := lab{up, t, up.Install("pprun", exe), ""}
 	l.Output("head", "sh", "-c", "cp /root/.ssh/id_ed25519 /shared/encrypted && chmod 600 /shared/encrypted && ssh-keygen -q -p -a 1 -N secret -f /shared/encrypted")
 	l.Output("head", "sh", "-c", "sed 's/^/@revoked /' /etc/ssh/ssh_known_hosts >/shared/revoked")
-	program := l.file("where", "#!/bin/sh\necho rank $PPRUN_RANK on $(hostname)\n")
+	const where = "#!/bin/sh\necho rank $PPRUN_RANK on $(hostname)\nexit\n"
+	program := l.file("where", where)
+	l.file("where-large", where+strings.Repeat("\n", 30e6))
 
 	var rows table
 	defer rows.write(t)
@@ -319,6 +335,14 @@ func (c awkward) run(l lab, node, program string, table *table) {
 	args := append([]string{l.pprun, "--host", on(host), "--ppn", "1"}, c.args...)
 	if c.config != "" {
 		args = append(args, "-F", l.file(node+".conf", on(c.config)))
+	}
+	if c.large {
+		program += "-large"
+		defer func() {
+			if left := l.Output(node, "find", "/root", "/tmp", "/var/tmp", "/dev/shm", "-name", ".new-*"); left != "" {
+				l.t.Errorf("half-written: %s", left)
+			}
+		}()
 	}
 	cmd := l.Exec("head", "env", append([]string{"-C", "/", "timeout", "-s", "KILL", deadline.String()}, append(args, program)...)...)
 	began := time.Now()

@@ -152,13 +152,24 @@ func (c *cache) commit(f *os.File, temp, name string) (*os.File, error) {
 func (c *cache) discard(f *os.File, temp string) {
 	f.Close()
 	c.root.Remove(temp)
-	c.root.Remove(filepath.Dir(temp)) // if it is empty
+	if dir := filepath.Dir(temp); dir != "." {
+		c.root.Remove(dir) // if it is empty
+	}
 }
 
-// room checks that there are size bytes free.
+// room checks that a file of size bytes can be written there: free space says nothing of quotas and limits.
 func (c *cache) room(size int64) error {
 	if free, ok := freeBytes(c.path); ok && free < size {
 		return fmt.Errorf("%s free, %s needed", megabytes(free), megabytes(size))
+	}
+	name := temporary + rand.Text()
+	f, err := c.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return errors.New(reason(err))
+	}
+	defer c.discard(f, name)
+	if err := allocate(f, size); err != nil {
+		return fmt.Errorf("%w, %s needed", err, megabytes(size))
 	}
 	return nil
 }

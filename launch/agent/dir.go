@@ -34,7 +34,7 @@ func (d *dirs) private(job string) (string, error) {
 func (d *dirs) sockets(job string) (string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.ensure(&d.socketDir, job, []string{os.Getenv("XDG_RUNTIME_DIR"), os.Getenv("TMPDIR"), "/tmp"}, maxSocketDir)
+	return d.ensure(&d.socketDir, job, []string{os.Getenv("XDG_RUNTIME_DIR"), os.Getenv("TMPDIR"), "/tmp", "/var/tmp", "/dev/shm"}, maxSocketDir)
 }
 
 // ensure makes the directory *p, 0700, below the first parent that lets it.
@@ -55,7 +55,8 @@ func (d *dirs) ensure(p *string, job string, parents []string, longest int) (str
 		}
 		why = append(why, parent+": "+reason(err))
 	}
-	return "", fmt.Errorf("no directory for the job's own files: %s", strings.Join(why, "; "))
+	return "", &Failure{Phase: "start", Rank: -1, Code: 125,
+		Text: "no directory for the job's own files: " + strings.Join(why, "; "), Fix: "set TMPDIR there to a directory where you may write"}
 }
 
 // create makes a directory of the job below parent, and locks it where locks can be had.

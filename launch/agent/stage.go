@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/pprun/pprun/comm/frame"
+	"golang.org/x/sys/unix"
 )
 
 // staging is one file on its way to this node.
@@ -132,6 +133,10 @@ func (a *agent) fetch(s *staging, chunks io.Reader) (cached bool, err error) {
 		}
 		s.file, err = c.find(s.Digest, s.Name, s.Size)
 		c.close()
+		if err == nil && unix.Access(filepath.Join(dir, s.Digest, s.Name), unix.X_OK) != nil {
+			s.file.Close() // kept where another node of a shared home may execute it, or could once
+			continue
+		}
 		if err == nil {
 			s.path = filepath.Join(dir, s.Digest, s.Name)
 			a.send(frame.Header{Kind: KindHave, ID: s.id}, nil)

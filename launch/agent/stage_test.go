@@ -283,6 +283,31 @@ func TestCacheMount(t *testing.T) {
 	}
 }
 
+// A program that is kept where it cannot be executed any more, as in a home that is mounted noexec here, is kept elsewhere.
+func TestCacheBecomesNoexec(t *testing.T) {
+	dir, next := t.TempDir(), t.TempDir()
+	mount := func(args ...string) {
+		if out, err := exec.Command("mount", append(args, dir)...).CombinedOutput(); err != nil {
+			t.Skipf("needs to mount a tmpfs: %v: %s", err, out)
+		}
+	}
+	mount("-t", "tmpfs", "-o", "mode=700", "agent-test")
+	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+	program := []byte("#!/bin/sh\necho ok\n")
+	for i, want := range []string{dir, next, next} {
+		if i == 1 {
+			mount("-o", "remount,noexec")
+		}
+		l := launchAgent(t, "PPRUN_CACHE="+dir, "XDG_CACHE_HOME="+next)
+		l.hello(time.Second)
+		got, f := l.stage(1, programStage(program), compress(t, program))
+		if f != nil || !strings.HasPrefix(got.Path, want) || got.Cached != (i == 2) {
+			t.Errorf("round %d: %+v, %+v: want it below %s", i, got, f, want)
+		}
+		l.bye()
+	}
+}
+
 func TestHostileCacheDirectories(t *testing.T) {
 	base := t.TempDir()
 	victim := filepath.Join(base, "victim")
