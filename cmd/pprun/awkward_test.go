@@ -171,7 +171,8 @@ var awkwards = []awkward{
 		stderr: `no directory to keep the agent in \(/root/.cache/pprun: cannot be made or is not ours, .*\): set PPRUN_CACHE there`},
 	{name: "512 kB of stack, 200 kB of environment", prepare: limited("-s 512"), args: []string{"-x", "A=" + strings.Repeat("a", 100_000), "-x", "B=" + strings.Repeat("b", 100_000)},
 		status: 64, stderr: `arguments and environment have 20\d{4} bytes: want at most 131072, a quarter of the stack's limit \(ulimit -s\): pass them in a file`},
-	{name: "64 open files", prepare: limited("-n 64")},
+	{name: "64 open files", prepare: limited("-n 64"), status: 125, stderr: `their agent needs \d+ open files, its hard limit is 64: raise it`},
+	{name: "128 open files", prepare: limited("-n 128")},
 	{name: "400 MB of address space", prepare: limited("-v 400000"), status: 125, stderr: `its agent is gone: fatal error: `},
 	{name: "missing home", prepare: func(h labtest.Host, sh func(string)) {
 		sh("mkdir /etc/ssh/keys && cat /home/alice/.ssh/authorized_keys /root/.ssh/authorized_keys >/etc/ssh/keys/alice && rm -r /home/alice")
