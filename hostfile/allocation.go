@@ -3,6 +3,7 @@ package hostfile
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 )
 
@@ -85,6 +86,9 @@ func readSlurm(env environ, name string, p *parser) error {
 	hosts, err := Expand(env(name))
 	if err != nil {
 		return fmt.Errorf("%s=%s: %w", name, printable(env(name)), err)
+	}
+	if n := env("SLURM_JOB_NUM_NODES"); n != "" && n != strconv.Itoa(len(hosts)) {
+		return &Error{File: "SLURM_JOB_NUM_NODES", Found: n, Want: fmt.Sprintf("%d, the number of nodes in %s", len(hosts), name)}
 	}
 	counts, list := env.first("SLURM_TASKS_PER_NODE", "SLURM_JOB_CPUS_PER_NODE")
 	if s := env("SLURM_CPUS_PER_TASK"); s != "" {

@@ -104,7 +104,7 @@ func TestParseErrors(t *testing.T) {
 		"  n[1-":                           "f:1:4: found [1-: want a range in one pair of brackets, like [1-4,7]",
 		"bob@n[1-2]m[5-3]":                 "f:1:13: found [5-3]: want numbers or ranges from low to high, like [01-04,7]",
 		"n[0-999999999]":                   "f:1:3: found [0-999999999]: want at most 65536 hosts in all",
-		"n[0-65535]\nm":                    "f:2:1: found m: want at most 65536 hosts in all",
+		"n[0-65535]\nm\nm\n":               "f:2:1: found m: want at most 65536 hosts in all",
 		"\xff\xfea\x00":                    "f:1:1: found UTF-16 text: want UTF-8",
 		"a\n" + strings.Repeat("x", 2<<20): "f:2:1: found a line of more than 1 MiB: want one host per line",
 		strings.Repeat("x", 1000):          "f:1:1: found " + strings.Repeat("x", 60) + "...: want " + wantHost,

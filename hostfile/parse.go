@@ -29,6 +29,7 @@ type parser struct {
 	excluded   map[string]bool // by host
 	warnings   []string
 	errs       []error
+	over       bool // there are more hosts than are taken
 }
 
 // A mention is what one place of the file says of a host.
@@ -74,7 +75,7 @@ func (p *parser) fail(col int, found, want string) {
 }
 
 // full reports whether enough mistakes were found to stop.
-func (p *parser) full() bool { return len(p.errs) >= maxErrors }
+func (p *parser) full() bool { return p.over || len(p.errs) >= maxErrors }
 
 func (p *parser) file(r io.Reader) {
 	lines := bufio.NewScanner(r)
@@ -108,6 +109,7 @@ func (p *parser) add(t token, m mention) bool {
 	i, known := p.index[key]
 	if p.mentions++; !known && len(p.nodes) == MaxHosts || p.mentions > maxMentions {
 		p.fail(t.col, t.text, fmt.Sprintf("at most %d hosts in all", MaxHosts))
+		p.over = true
 		return false
 	}
 	if m.excluded {

@@ -47,7 +47,20 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "orphan" {
 		beOrphan()
 	}
-	testscript.Main(m, map[string]func(){"pprun": main, "deserter": desert, "server": serve, "deadlock": deadlock})
+	testscript.Main(m, map[string]func(){"pprun": main, "deserter": desert, "server": serve, "deadlock": deadlock, "hello": hello})
+}
+
+// hello says which rank it is.
+func hello() {
+	c, err := comm.Init(context.Background())
+	if err == nil {
+		fmt.Printf("rank %d of %d\n", c.Rank(), c.Size())
+		err = c.Close()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
 // deadlock is a rank that waits for the next, which waits too.

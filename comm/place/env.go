@@ -49,13 +49,16 @@ func FromEnviron() (e Env, ok bool, err error) {
 		return Env{}, false, nil
 	}
 	e.Job = os.Getenv(EnvJob)
-	for name, p := range map[string]*int{EnvRank: &e.Rank, EnvSize: &e.Size} {
-		text := os.Getenv(name)
+	for _, v := range []struct {
+		name string
+		to   *int
+	}{{EnvRank, &e.Rank}, {EnvSize, &e.Size}} {
+		text := os.Getenv(v.name)
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 0 {
-			return Env{}, true, fmt.Errorf("place: %s=%q: want a number from 0 up, as pprun sets it", name, text)
+			return Env{}, true, fmt.Errorf("place: %s=%q: want a number from 0 up, as pprun sets it with %s; without %s this is a program of one rank", v.name, text, EnvAgent, EnvAgent)
 		}
-		*p = n
+		*v.to = n
 	}
 	if e.Rank >= e.Size {
 		return Env{}, true, fmt.Errorf("place: %s=%d with %s=%d: want a rank below the size", EnvRank, e.Rank, EnvSize, e.Size)

@@ -244,6 +244,7 @@ func TestFromEnviron(t *testing.T) {
 	}
 	for _, c := range []struct{ rank, size, want string }{
 		{"x", "2", `PPRUN_RANK="x"`},
+		{"", "", `PPRUN_RANK="": want a number from 0 up`},
 		{"0", "", `PPRUN_SIZE=""`},
 		{"-1", "2", `PPRUN_RANK="-1"`},
 		{"2", "2", "want a rank below the size"},
