@@ -160,7 +160,7 @@ func (s *server) agent(socket, ledger *os.File) *exec.Cmd {
 }
 
 // kept are the variables of ours that clients' programs get.
-var kept = []string{"PATH", "TMPDIR", "TZ", "LANG", "LD_LIBRARY_PATH"}
+var kept = []string{"PATH", "TMPDIR", "TZ", "LANG", "LD_LIBRARY_PATH", "PPRUN_CACHE_SIZE"}
 
 // keptOwn are those that are of this user.
 var keptOwn = []string{"HOME", "USER", "LOGNAME", "SHELL", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "PPRUN_CACHE"}

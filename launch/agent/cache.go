@@ -17,8 +17,8 @@ import (
 )
 
 // cache is a directory of programs: DIR/SHA256/NAME, mode 0500 in directories of mode 0700. Entries come by rename and
-// are replaced so, never changed or deleted: whoever has one open goes on with it. (Who evicts one day goes by the times
-// of the SHA256 directories, which every use sets, and spares the files that agents hold open.)
+// are replaced so, never changed: whoever has one open goes on with it. Eviction (evict.go) goes by the times of the
+// SHA256 directories, which every use sets, and spares what agents use.
 type cache struct {
 	path string
 	root *os.Root
@@ -67,7 +67,21 @@ func (c *cache) close() { c.root.Close() }
 // find opens the program with that digest, whose bytes it verifies on the open file. An entry under another name gets a
 // second one.
 func (c *cache) find(digest, name string, size int64) (*os.File, error) {
-	f, err := c.verify(filepath.Join(digest, name), digest, size)
+	f, err := c.take(digest, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := sound(f, digest, size); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// take opens it, so that it stays as long as it is open.
+func (c *cache) take(digest, name string) (*os.File, error) {
+	defer c.using()()
+	f, err := c.open(digest, name)
 	if !errors.Is(err, os.ErrNotExist) {
 		return f, err
 	}
@@ -79,7 +93,7 @@ func (c *cache) find(digest, name string, size int64) (*os.File, error) {
 	names, _ := dir.Readdirnames(-1)
 	for _, n := range names {
 		if !strings.HasPrefix(n, temporary) && c.root.Link(filepath.Join(digest, n), filepath.Join(digest, name)) == nil {
-			return c.verify(filepath.Join(digest, name), digest, size)
+			return c.open(digest, name)
 		}
 	}
 	return nil, os.ErrNotExist
@@ -87,15 +101,12 @@ func (c *cache) find(digest, name string, size int64) (*os.File, error) {
 
 var errCorrupt = errors.New("its bytes are not those of its digest")
 
-func (c *cache) verify(name, digest string, size int64) (*os.File, error) {
-	f, err := c.root.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+func (c *cache) open(digest, name string) (*os.File, error) {
+	f, err := c.root.OpenFile(filepath.Join(digest, name), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
-	if err := sound(f, digest, size); err != nil {
-		f.Close()
-		return nil, err
-	}
+	lock(f, syscall.LOCK_SH|syscall.LOCK_NB)
 	now := time.Now()
 	c.root.Chtimes(digest, now, now)
 	return f, nil
@@ -125,6 +136,7 @@ const temporary = ".new-"
 
 // create opens a file for a new entry, to be given to commit or discard.
 func (c *cache) create(digest string) (f *os.File, name string, err error) {
+	defer c.using()()
 	if err := c.root.Mkdir(digest, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, "", err
 	}
@@ -133,27 +145,47 @@ func (c *cache) create(digest string) (f *os.File, name string, err error) {
 	return f, name, err
 }
 
-// commit makes the written file the entry and opens it for reading.
-func (c *cache) commit(f *os.File, temp, name string) (*os.File, error) {
-	name = filepath.Join(filepath.Dir(temp), name)
+// commit makes the written file the entry and opens it for reading. One that another agent has brought meanwhile stays: it
+// may be in use.
+func (c *cache) commit(f *os.File, temp string, s *Stage) (*os.File, error) {
 	if err := f.Chmod(0o500); err != nil {
 		return nil, err
 	}
 	if err := f.Close(); err != nil {
 		return nil, err
 	}
-	if err := c.root.Rename(temp, name); err != nil {
+	there, err := c.find(s.Digest, s.Name, s.Size)
+	if errors.Is(err, os.ErrNotExist) {
+		if there, err = c.enter(temp, s, c.root.Link); err != nil { // another agent was faster, or links cannot be had
+			there, err = c.find(s.Digest, s.Name, s.Size)
+		}
+	}
+	if err != nil { // what is there, if anything is, is corrupt
+		return c.enter(temp, s, c.root.Rename)
+	}
+	c.root.Remove(temp)
+	return there, nil
+}
+
+// enter gives a file its name in the cache and opens it.
+func (c *cache) enter(temp string, s *Stage, as func(old, name string) error) (*os.File, error) {
+	defer c.using()()
+	if err := as(temp, filepath.Join(s.Digest, s.Name)); err != nil {
 		return nil, err
 	}
-	return c.root.Open(name)
+	return c.open(s.Digest, s.Name)
 }
 
 // discard removes a file that did not become an entry.
 func (c *cache) discard(f *os.File, temp string) {
 	f.Close()
 	c.root.Remove(temp)
-	if dir := filepath.Dir(temp); dir != "." {
-		c.root.Remove(dir) // if it is empty
+	if filepath.Dir(temp) == "." {
+		return
+	}
+	if dir := c.alone(); dir != nil { // else another agent may be about to use it
+		c.root.Remove(filepath.Dir(temp)) // if it is empty
+		dir.Close()
 	}
 }
 
@@ -218,13 +250,13 @@ func CacheUsage(env func(string) string, uid int) (u Usage) {
 		}
 		u.Path = dir
 		for _, d := range digests {
-			if len(d.Name()) != 2*sha256.Size || !d.IsDir() {
+			if !isDigest(d.Name()) || !d.IsDir() {
 				continue
 			}
-			u.Programs++
 			names, _ := os.ReadDir(filepath.Join(dir, d.Name()))
 			if len(names) > 0 { // further names are links
 				if st, err := names[len(names)-1].Info(); err == nil {
+					u.Programs++
 					u.Bytes += st.Size()
 				}
 			}

@@ -155,6 +155,7 @@ func (a *agent) fetch(s *staging, chunks io.Reader) (cached bool, err error) {
 	if err := a.fetchProgram(s, c, chunks); err != nil {
 		return false, err
 	}
+	a.work.Go(func() { a.tidy(c.path) })
 	return false, a.inspect(s.file, s.Name, s.libraries())
 }
 
@@ -185,7 +186,7 @@ func (a *agent) fetchProgram(s *staging, c *cache, chunks io.Reader) error {
 	if err == nil {
 		a.guard.remove(filepath.Join(c.path, temp))
 		if err = unpack(f, chunks, &s.Stage); err == nil {
-			s.file, err = c.commit(f, temp, s.Name)
+			s.file, err = c.commit(f, temp, &s.Stage)
 		}
 		if err != nil {
 			c.discard(f, temp)
