@@ -19,6 +19,7 @@ type Config struct {
 	Request                 // how many ranks, and where
 
 	Servers    []hostfile.Node // nodes besides, on which a ppserver runs, each with its port; see hostfile.ParseServers
+	Discover   bool            // find more by themselves: those that announce themselves and have a secret of Keys
 	MinServers int             // go on when no more than so many of them answer; 0: all have to
 	Keys       string          // directory of the keys for them; empty: door.DefaultDir
 	Local      int             // ranks on this machine where there are Servers and no Nodes; 0: one for each CPU, or NoLocal

@@ -3,6 +3,10 @@ package launch
 // plan looks at what is asked before anything is started: places the ranks where that needs no node's answer, leaves out
 // the nodes that get none, and has the program built or measured meanwhile.
 func (j *job) plan() bool {
+	if err := j.discover(); err != nil {
+		j.fail(err)
+		return false
+	}
 	for i, h := range j.Nodes {
 		j.nodes = append(j.nodes, &node{index: i, host: h, local: isLocal(h), running: map[int]bool{}})
 	}

@@ -52,6 +52,7 @@ func (o *options) flags() *pflag.FlagSet {
 	}
 	f.VarP(once{&o.host}, "host", "H", "")
 	f.Var(once{&o.servers}, "servers", "")
+	f.BoolVar(&c.Discover, "discover", false, "")
 	f.Var(number{&c.MinServers, 1}, "min-servers", "")
 	f.Var(number{&c.Local, 0}, "local", "")
 	f.VarP(number{&c.PPN, 1}, "ppn", "N", "")
@@ -94,10 +95,10 @@ func (o *options) check(f *pflag.FlagSet) error {
 	switch {
 	case o.hosts != "" && o.host != "":
 		return errors.New("--hosts and --host: give one of them")
-	case o.servers != "" && (o.hosts != "" || o.host != ""):
-		return errors.New("--servers and --hosts or --host: give one of them")
-	case (f.Changed("local") || f.Changed("min-servers")) && o.servers == "" && os.Getenv(envServers) == "":
-		return errors.New("--local and --min-servers: are for --servers, which is missing")
+	case (o.servers != "" || c.Discover) && (o.hosts != "" || o.host != ""):
+		return errors.New("--servers or --discover, and --hosts or --host: give one of them")
+	case (f.Changed("local") || f.Changed("min-servers")) && o.servers == "" && !c.Discover && os.Getenv(envServers) == "":
+		return errors.New("--local and --min-servers: are for --servers or --discover, which is missing")
 	case o.hosts == "-" && f.Changed("stdin") && c.StdinTo != launch.StdinNone:
 		return errors.New("--hosts - and --stdin: the hosts are read from standard input, which leaves none for the ranks: leave out --stdin")
 	case c.Dir != "" && len(c.Stage) > 0:

@@ -38,6 +38,7 @@ How many, where
                          those of the Slurm, PBS, Grid Engine or LSF job, else this machine
       --servers LIST     machines on which ppserver runs, and this one: a,b:7070,c*4 (host, port,
                          ranks; default: PPRUN_SERVERS); see ppserver --help
+      --discover         find servers that announce themselves (ppserver --announce)
       --local N          ranks on this machine beside those; 0: none that runs tasks
       --min-servers K    go on if only K of the servers answer
   -N, --ppn N            ranks on each node

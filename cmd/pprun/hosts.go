@@ -16,7 +16,7 @@ const envServers = "PPRUN_SERVERS"
 // findHosts takes the hosts that were given, or else those of the batch job; if there are none, it is this machine.
 func (o *options) findHosts() error {
 	c := &o.config
-	if list := cmp.Or(o.servers, os.Getenv(envServers)); list != "" && o.host == "" && o.hosts == "" {
+	if list := cmp.Or(o.servers, os.Getenv(envServers)); (list != "" || c.Discover) && o.host == "" && o.hosts == "" {
 		return o.findServers(list)
 	}
 	var hosts *hostfile.Hosts
@@ -56,10 +56,13 @@ func (o *options) findHosts() error {
 // findServers takes the servers of a list.
 func (o *options) findServers(list string) (err error) {
 	c := &o.config
+	if list == "" { // all are to be discovered
+		return nil
+	}
 	if c.Servers, err = hostfile.ParseServers(list, launch.ServerPort); err != nil {
 		return fmt.Errorf("--servers (or %s): %w", envServers, err)
 	}
-	if c.MinServers > len(c.Servers) {
+	if c.MinServers > len(c.Servers) && !c.Discover {
 		return fmt.Errorf("--min-servers %d: there are %s", c.MinServers, plural(len(c.Servers), "server"))
 	}
 	return nil

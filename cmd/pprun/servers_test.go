@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -61,6 +62,7 @@ func TestServers(t *testing.T) {
 		{"keys", wrongKeys},
 		{"strangers", strangers},
 		{"two clients", twoClients},
+		{"discovered", discovered},
 		{"client killed", clientKilled},
 		{"client cut off", clientCutOff},
 		{"server killed", serverKilled},
@@ -204,6 +206,37 @@ func twoClients(t *testing.T, f *farmed) {
 	if log := f.said["node1"].String(); !regexp.MustCompile(`msg=end .*key=SHA256:\S+ job=[0-9a-f]{16} program=pprun sha256=[0-9a-f]{64} status=0 `).MatchString(log) {
 		t.Errorf("node1 says:\n%s", log)
 	}
+}
+
+// Servers that announce themselves are found by whoever has their secret.
+func discovered(t *testing.T, f *farmed) {
+	f.Output("head", f.ppserver, "--keys", f.Path("secret"), "keygen", "--secret")
+	f.Output("head", f.ppserver, "--keys", f.Path("stranger"), "keygen", "--secret")
+	for _, host := range []string{"node1", "node3"} {
+		f.Output(host, "cp", "-a", f.Path("secret"), "/root/secret")
+		cmd := f.Exec(host, f.ppserver, "--run-as", "alice", "--port", "7071", "--keys", "/root/secret", "--announce")
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { labtest.Signal(cmd, syscall.SIGTERM); cmd.Wait() }()
+		if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	discover := func(keys string, args ...string) result {
+		return f.finish(f.Exec("head", "env", append([]string{"PPRUN_KEYS=" + keys, f.pprun, "--discover", "--local", "0"}, args...)...))
+	}
+	r := discover(f.Path("secret"), "-l", "hostname")
+	if r.want(t, 0, `^$`); !strings.Contains(r.stdout, "node1\n") || !strings.Contains(r.stdout, "node3\n") || strings.Contains(r.stdout, "node2\n") {
+		t.Errorf("stdout:\n%s", r.stdout)
+	}
+	discover(f.Path("secret"), "--min-servers", "3", "true").want(t, 125, `^pprun: --discover: 2 of at least 3 servers answer \(--min-servers\)\n$`)
+	discover(f.Path("stranger"), "true").want(t, 125, `^pprun: --discover: no ppserver answers`)
+	discover("/root/.config/pprun", "true").want(t, 125, `^pprun: --discover: servers are found by a secret .*: ppserver keygen --secret\n$`)
 }
 
 // gone waits until nothing is left of clients.

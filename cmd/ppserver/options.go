@@ -16,16 +16,17 @@ import (
 
 // options is what the command line says.
 type options struct {
-	command string   // empty: serve
-	args    []string // of the command
-	keys    string   // directory
-	listen  string   // host:port; empty: to be chosen
-	port    int
-	workers int
-	idle    time.Duration
-	pidFile string
-	runAs   string
-	logJSON bool
+	command  string   // empty: serve
+	args     []string // of the command
+	keys     string   // directory
+	listen   string   // host:port; empty: to be chosen
+	port     int
+	workers  int
+	idle     time.Duration
+	pidFile  string
+	runAs    string
+	logJSON  bool
+	announce bool
 	quotas
 	secret bool
 	json   bool
@@ -51,6 +52,7 @@ Serving
   -p, --port N             port (default 60000)
   -w, --workers N          ranks for each client, unless it asks for less or more as HOST*N
                            (default: one for each usable CPU)
+      --announce           let pprun --discover find this server: whoever has the same secret does
   -t, --idle SECONDS       end after so long without a client
   -P, --pid-file FILE      write the process id there
       --run-as USER        run the clients' programs as this user (root only, who has to give one)
@@ -88,6 +90,7 @@ func parse(args []string) (*options, error) {
 	f.StringVar(&o.keys, "keys", "", "")
 	f.BoolVar(&o.secret, "secret", false, "")
 	f.BoolVar(&o.json, "json", false, "")
+	f.BoolVar(&o.announce, "announce", false, "")
 	o.quotas.flags(f)
 	config := f.StringP("config", "c", "", "")
 	f.BoolVarP(&o.help, "help", "h", false, "")

@@ -55,6 +55,13 @@ func serve(o *options) error {
 		return errors.New("keys: there is no server.key: ppserver keygen makes it")
 	}
 	s.door, s.key = door.NewServer(ring), door.Fingerprint(ring.Server().Public())
+	if o.announce {
+		done, err := s.door.Announce(s.listener.Addr().(*net.TCPAddr).AddrPort())
+		if err != nil {
+			return fmt.Errorf("--announce: %w", err)
+		}
+		defer done()
+	}
 	if o.pidFile != "" {
 		if err := os.WriteFile(o.pidFile, fmt.Appendln(nil, os.Getpid()), 0o644); err != nil {
 			return err
@@ -114,7 +121,11 @@ func (s *server) share() error {
 func (s *server) greet(ring *door.Keyring) {
 	at := s.listener.Addr().String()
 	fmt.Printf("ppserver on %s, %d workers, key %s\n", at, s.workers, s.key)
-	fmt.Printf("use it with: pprun --servers %s ./prog\n", at)
+	found := ""
+	if s.announce {
+		found = ", or --discover"
+	}
+	fmt.Printf("use it with: pprun --servers %s%s ./prog\n", at, found)
 	if s.listener.Addr().(*net.TCPAddr).IP.IsLoopback() {
 		fmt.Println("only programs on this machine can; to open it to others: ppserver keygen, then ppserver")
 		return

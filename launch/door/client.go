@@ -3,7 +3,6 @@ package door
 import (
 	"context"
 	"crypto/ed25519"
-	"crypto/hmac"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -150,20 +149,10 @@ func (l *login) run(secure *tls.Conn) error {
 		return fmt.Errorf("the ppserver refuses this client: %.200s", payload)
 	case h.Kind != kindWelcome:
 		return fmt.Errorf("a frame of kind %d in answer to the login", h.Kind)
-	case l.pin != nil || l.proved(payload, exported):
+	case l.pin != nil || proved(l.secrets, roleServer, exported, payload) != nil:
 		return nil
 	case l.acceptNew:
 		return l.ring.know(l.address, l.key)
 	}
 	return fmt.Errorf("its key %s is not known, and it knows no secret of ours: use --accept-new if it is the one", Fingerprint(l.key))
-}
-
-// proved says whether the server has a secret of ours.
-func (l *login) proved(proof, exported []byte) bool {
-	for _, s := range l.secrets {
-		if hmac.Equal(prove(s.bytes, roleServer, exported), proof) {
-			return true
-		}
-	}
-	return false
 }

@@ -384,9 +384,18 @@ func TestLoopback(t *testing.T) {
 }
 
 func FuzzReadFrame(f *testing.F) {
+	nonce, secrets := make([]byte, nonceLen), []secret{{bytes: make([]byte, secretLen)}}
+	f.Add(formatQuery(nonce, secrets))
+	f.Add(formatAnswer(nonce, secrets[0].bytes, "127.0.0.1:60000"))
 	f.Add(frame.Append(nil, frame.Header{Kind: kindLogin, ID: Version}, make([]byte, 2*proofLen)))
 	f.Add(frame.Append(nil, frame.Header{Kind: kindRefuse}, []byte("no")))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		if n, known := parseQuery(b, secrets); known != nil && !bytes.Contains(b, formatQuery(n, secrets)[len(queryMagic)+nonceLen:]) {
+			t.Errorf("%q is a query", b)
+		}
+		if a, ok := parseAnswer(b, nonce, secrets); ok && !a.IsValid() {
+			t.Errorf("%v from %q", a, b)
+		}
 		r := bytes.NewReader(b)
 		h, payload, err := readFrame(r)
 		if err == nil && (len(payload) > longest[h.Kind] || len(b)-r.Len() != frame.HeaderLen+len(payload)) {

@@ -1,6 +1,7 @@
 package door
 
 import (
+	"crypto/hmac"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -52,6 +53,18 @@ func parseSecrets(text string) ([]secret, error) {
 }
 
 func (s secret) valid() bool { return s.expires.IsZero() || time.Now().Before(s.expires) }
+
+// proved is the secret by which one of the proofs was made for that, nil if none was.
+func proved(secrets []secret, role string, exported, proofs []byte) []byte {
+	for ; len(proofs) >= proofLen; proofs = proofs[proofLen:] {
+		for _, s := range secrets {
+			if s.valid() && hmac.Equal(prove(s.bytes, role, exported), proofs[:proofLen]) {
+				return s.bytes
+			}
+		}
+	}
+	return nil
+}
 
 // lines yields the lines of a file that say something, by their number.
 func lines(text string) func(func(int, string) bool) {

@@ -2,7 +2,6 @@ package door
 
 import (
 	"bytes"
-	"crypto/hmac"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -122,7 +121,7 @@ func (r *Keyring) identify(secure *tls.Conn, proofs []byte) (c Client, proof []b
 	if err != nil {
 		return c, nil, err
 	}
-	if known := r.proved(proofs, exported); known != nil {
+	if known := proved(r.secrets, roleClient, exported, proofs); known != nil {
 		return Client{Name: "secret", secret: known}, prove(known, roleServer, exported), nil
 	}
 	switch {
@@ -134,19 +133,6 @@ func (r *Keyring) identify(secure *tls.Conn, proofs []byte) (c Client, proof []b
 		err = fmt.Errorf("its key %s is not authorized: ppserver authorize, where the server runs", c.Name)
 	}
 	return c, nil, err
-}
-
-// proved is the secret that one of the client's proofs is right for, nil if none is.
-func (r *Keyring) proved(proofs, exported []byte) []byte {
-	for len(proofs) >= proofLen {
-		for _, s := range r.secrets {
-			if s.valid() && hmac.Equal(prove(s.bytes, roleClient, exported), proofs[:proofLen]) {
-				return s.bytes
-			}
-		}
-		proofs = proofs[proofLen:]
-	}
-	return nil
 }
 
 func refuse(secure *tls.Conn, why error) error {

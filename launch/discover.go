@@ -1,0 +1,50 @@
+package launch
+
+import (
+	"context"
+	"slices"
+
+	"github.com/pprun/pprun/hostfile"
+	"github.com/pprun/pprun/launch/door"
+)
+
+// discover adds the servers that announce themselves on the networks of this machine, and have a secret of ours.
+func (j *job) discover() error {
+	if !j.Discover {
+		return nil
+	}
+	found, err := findServers(j.ctx, j.Keys)
+	if err != nil {
+		return failf(StatusFailed, "--discover: %v", err)
+	}
+	for _, n := range found {
+		named := func(o hostfile.Node) bool { return o.Host == n.Host && o.Port == n.Port }
+		if !slices.ContainsFunc(j.Servers, named) {
+			j.Servers = append(j.Servers, n)
+		}
+	}
+	if len(j.Servers) == 0 {
+		return failf(StatusFailed, "--discover: no ppserver answers: one is found if it was started with --announce, on a network of this machine, and has our secret")
+	}
+	if len(j.Servers) < j.MinServers {
+		return failf(StatusFailed, "--discover: %d of at least %d servers answer (--min-servers)", len(j.Servers), j.MinServers)
+	}
+	return nil
+}
+
+// findServers finds them.
+func findServers(ctx context.Context, keys string) ([]hostfile.Node, error) {
+	ring, err := (&Server{Keys: keys}).keyring()
+	if err != nil {
+		return nil, err
+	}
+	found, err := door.Discover(ctx, ring)
+	if err != nil {
+		return nil, err
+	}
+	var nodes []hostfile.Node
+	for _, a := range found {
+		nodes = append(nodes, hostfile.Node{Host: a.Addr().String(), Port: int(a.Port())})
+	}
+	return nodes, nil
+}
