@@ -58,6 +58,7 @@ type Comm struct {
 	left      atomic.Bool                              // the agent link is no longer needed
 	kill      func(t *running, ended cause, err error) // ends this process because of a task; nil where that must not be
 	orphaned  func()                                   // tells the agent, if there is one, that the hub is gone before the job
+	launched  place.Job                                // that this process has launched; nil: it has not
 	cleanup   func(err error)                          // ends link, hub and agent link; err: why it does not end in order
 }
 
@@ -306,7 +307,7 @@ func (c *Comm) close(whole bool) error {
 	c.questions.close()
 	c.cleanup(err)
 	forget(c)
-	return err
+	return failed(c.launched, err)
 }
 
 // stopSubmitting cancels what this rank has submitted. Tasks that it runs for others may still submit.

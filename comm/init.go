@@ -21,6 +21,7 @@ type settings struct {
 	maxUnread          int
 	joinTimeout        time.Duration
 	heartbeat          time.Duration // of a Testbed; 0: none
+	via                []Launcher
 }
 
 func newSettings(opts []InitOption) settings {
@@ -50,10 +51,20 @@ func JoinTimeout(d time.Duration) InitOption { return func(s *settings) { s.join
 
 // Init joins the ranks of the job. Every rank calls it, and goes on when all have. From then on each serves tasks in the
 // background, until all have called Close. Without a launcher it returns rank 0 of 1, whose tasks run on GOMAXPROCS
-// goroutines. Init fails, naming them, if some ranks are not in when ctx ends or JoinTimeout is over; a process calls
-// it once.
+// goroutines, or starts the others (see Via). Init fails, naming them, if some ranks are not in when ctx ends or
+// JoinTimeout is over; a process calls it once.
 func Init(ctx context.Context, opts ...InitOption) (*Comm, error) {
-	return initRank(ctx, place.SPMD, caller(1), newSettings(opts))
+	where, s := caller(1), newSettings(opts)
+	if len(s.via) > 0 && aboveZero() {
+		os.Exit(serve(where, s))
+	}
+	return initRank(ctx, place.SPMD, where, s)
+}
+
+// aboveZero says whether this process is a rank above 0.
+func aboveZero() bool {
+	env, ok, err := place.FromEnviron()
+	return ok && err == nil && env.Rank > 0
 }
 
 func initRank(ctx context.Context, role place.Role, where string, s settings) (*Comm, error) {
@@ -64,7 +75,7 @@ func initRank(ctx context.Context, role place.Role, where string, s settings) (*
 		return nil, errors.New("comm: Init was called before in this process")
 	}
 	fns := registered.freeze(where)
-	link, err := place.Take(ctx, role)
+	link, job, err := take(ctx, role, &s)
 	if errors.Is(err, place.ErrNoAgent) {
 		c, err := newSingleton(s, fns)
 		if err == nil {
@@ -84,7 +95,9 @@ func initRank(ctx context.Context, role place.Role, where string, s settings) (*
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("no answer within %v", s.joinTimeout))
 	defer cancel()
-	c, err := join(ctx, link, role, s, fns)
+	ctx, stop := heed(ctx, job)
+	defer stop()
+	c, err := join(ctx, link, job, role, s, fns)
 	if errors.Is(err, errOver) {
 		link.Bye()
 		return nil, err
@@ -94,7 +107,10 @@ func initRank(ctx context.Context, role place.Role, where string, s settings) (*
 			time.Sleep(patience)
 		}
 		link.Close()
-		return nil, err
+		return nil, failed(job, err)
+	}
+	if job != nil {
+		go c.attend()
 	}
 	explainBy(c.explainQuit)
 	own.Store(c)

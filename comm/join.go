@@ -15,12 +15,13 @@ import (
 var selfUID = os.Getuid()
 
 // join makes this process a rank of its job.
-func join(ctx context.Context, agent *place.Link, role place.Role, s settings, fns []*function) (*Comm, error) {
+func join(ctx context.Context, agent *place.Link, job place.Job, role place.Role, s settings, fns []*function) (*Comm, error) {
 	p := &agent.Place
 	if err := checkPlace(p); err != nil {
 		return nil, err
 	}
 	c := newComm(*p, role, s, fns)
+	c.launched = job
 	if role == place.Serve {
 		c.kill = c.killSelf
 	}
@@ -72,10 +73,16 @@ func checkPlace(p *place.Place) error {
 // watchAgent ends the process when its agent is gone: nobody else could, and nobody would read what it prints.
 func (c *Comm) watchAgent(agent *place.Link) {
 	<-agent.Lost()
-	if !c.left.Load() {
-		complain("rank %d: its agent is gone", c.rank)
-		os.Exit(1)
+	if c.left.Load() {
+		return
 	}
+	if c.launched != nil {
+		if exit := complainOf(c.launched.End(nil)); exit > 0 { // rank 0 has not left, though it had the time
+			os.Exit(exit)
+		}
+	}
+	complain("rank %d: its agent is gone", c.rank)
+	os.Exit(1)
 }
 
 // patience is the time that a rank gives the launcher to end it before it speaks itself: what rank 0 has said then is

@@ -1,6 +1,7 @@
 package comm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,25 +21,25 @@ func Main(run func(ctx context.Context, c *Comm) error, opts ...InitOption) {
 }
 
 func mainRank(run func(context.Context, *Comm) error, where string, s settings) (exit int) {
-	role := place.SPMD
-	if env, ok, err := place.FromEnviron(); ok && err == nil && env.Rank > 0 {
-		role = place.Serve
-	}
-	if role == place.Serve {
+	if aboveZero() {
 		return serve(where, s)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	c, err := initRank(ctx, role, where, s)
+	c, err := initRank(ctx, place.SPMD, where, s)
+	if exit := complainOf(err); exit > 0 {
+		return exit
+	}
 	if err != nil {
 		complain("rank 0: %v", err)
 		return 1
 	}
 	err = run(NewContext(ctx, c), c)
-	if lost := c.close(false); err == nil {
-		err = lost
+	lost := c.close(false)
+	if exit := complainOf(lost); exit > 0 { // what run has to say comes of that
+		return exit
 	}
-	if err != nil {
+	if err = cmp.Or(err, lost); err != nil {
 		fmt.Fprintf(os.Stderr, "rank 0: %v\n%s", err, stackOf(err))
 		return 1
 	}

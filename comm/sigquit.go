@@ -11,8 +11,9 @@ import (
 	"github.com/pprun/pprun/comm/place"
 )
 
-// Under pprun SIGQUIT does not end a program that links this package: it has each rank print what it does and its
-// goroutines. pprun passes the signal on. Without pprun it does what it does to any Go program.
+// Under pprun, and in a job that the program has launched itself, SIGQUIT does not end a program that links this package:
+// it has each rank print what it does and its goroutines. The launcher passes the signal on. Elsewhere it does what it
+// does to any Go program.
 
 // explainer says what this process does.
 var explainer atomic.Pointer[func() string]
@@ -22,9 +23,14 @@ func init() {
 		return
 	}
 	explainBy(func() string { return "rank " + os.Getenv("PPRUN_RANK") + " has not called Init or Main" })
+	catchQuits()
+}
+
+// catchQuits takes the signal, as long as the process lives: it would end it.
+func catchQuits() {
 	quits := make(chan os.Signal, 1)
 	signal.Notify(quits, syscall.SIGQUIT)
-	go explainQuits(quits) // as long as the process lives: the signal would end it
+	go explainQuits(quits)
 }
 
 // explainBy sets who is asked on SIGQUIT.

@@ -43,6 +43,7 @@ var programs = []program{
 		sum := n * (n - 1) / 2
 		return fmt.Sprintf("%d ranks: the token brought %d, AllReduce says %d\n", n, sum, sum)
 	}},
+	{name: "servers", want: always("pi is about 3.141593\nmachines: ...\n")},
 	{name: "cgo", want: always(mandelbrot)},
 }
 

@@ -12,12 +12,12 @@ import (
 
 // launch starts an agent on every node.
 func (j *job) launch() bool {
-	local := Local{}
+	here := Here{}
 	if j.inherits() {
-		local.Stdin = j.Stdin
+		here.Stdin = j.Stdin
 	}
 	if j.direct() {
-		local.Stdout = j.Stdout
+		here.Stdout = j.Stdout
 	}
 	var remote Launcher = &Command{Line: j.SSHCommand}
 	if j.SSHCommand == "" {
@@ -27,7 +27,7 @@ func (j *job) launch() bool {
 			Warn:       func(text string) { j.events <- event{what: warning(text)} },
 		}
 	}
-	parts := []part{{launcher: local}, {launcher: remote}, {launcher: &Server{Keys: j.Keys, AcceptNew: j.AcceptNew}}}
+	parts := []part{{launcher: here}, {launcher: remote}, {launcher: &Server{Keys: j.Keys, AcceptNew: j.AcceptNew}}}
 	hosts := make([]hostfile.Node, len(j.nodes))
 	for i, n := range j.nodes {
 		hosts[i] = n.host
@@ -66,7 +66,7 @@ func (j *job) arrive(n *node, a arrived) {
 	default:
 		n.connect(a.conn, frame.Interval(j.HeartbeatTimeout), j.out, &j.streams, j.events)
 		n.sendValue(agent.KindHello, 0, agent.Hello{
-			Version: agent.Version, Job: j.id, Node: n.index, Host: n.host.Host, Grace: j.Grace, Alone: len(j.nodes) == 1,
+			Version: agent.Version, Job: j.id, Node: n.index, Host: n.host.Host, Grace: j.Grace, Alone: len(j.nodes) == 1 && !j.open,
 			Heartbeat: j.HeartbeatTimeout,
 		})
 	}

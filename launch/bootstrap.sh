@@ -11,6 +11,8 @@ mine() { [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ]; }
 
 become() {
 	say "agent $1"
+	PPRUN_MODE=agent
+	export PPRUN_MODE
 	exec "$1" agent
 }
 

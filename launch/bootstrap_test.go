@@ -122,14 +122,15 @@ func TestBootstrapDistrustsLinks(t *testing.T) {
 
 const agentWords = "first frame"
 
-func TestMain(m *testing.M) {
-	if os.Getenv("PPRUN_TEST_AGENT") != "" && len(os.Args) > 1 && os.Args[1] == "agent" {
+// It does so before the test binary would become an agent.
+var _ = func() bool {
+	if os.Getenv("PPRUN_TEST_AGENT") != "" && os.Getenv(envMode) == "agent" {
 		os.Stdout.WriteString(agentWords)
 		io.Copy(io.Discard, os.Stdin)
-		return
+		os.Exit(0)
 	}
-	os.Exit(m.Run())
-}
+	return true
+}()
 
 func TestBootstrapScriptFitsOneBlock(t *testing.T) {
 	// A shell that reads ahead must have read all of it when it runs the last line.

@@ -30,6 +30,9 @@ func (j *job) exited(n *node, e agent.Exit) {
 	j.stdin.leave(e.Rank, e.StdinRead)
 	if e.Rank == 0 {
 		defer j.hubEnded()
+		if j.attached { // it says itself how it goes on
+			return
+		}
 	}
 	deserted := e.Joined && !e.Left
 	if e.Code == 0 && e.Signal == 0 && !deserted || e.Killed {

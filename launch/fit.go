@@ -16,7 +16,7 @@ func (j *job) fit() bool {
 		p := n.platform()
 		_, given := j.Bin[p.String()]
 		switch {
-		case j.program.file == "" || !given && j.program.header.fits(p):
+		case j.program.file == "" || j.isAgent(n) || !given && j.program.header.fits(p):
 			n.program = &j.program.variant
 		case given || isSource(j.Target):
 			lacking[p] = append(lacking[p], n)
@@ -34,7 +34,7 @@ func (j *job) fit() bool {
 	c := j.Config
 	j.begun.Go(func() {
 		for p, nodes := range lacking { // one go command keeps all CPUs busy
-			v, err := adapt(j.ctx, &c, p, remote(nodes))
+			v, err := adapt(j.ctx, &c, p, j.copied(nodes))
 			j.events <- event{what: adapted{p, v, err}}
 		}
 	})
@@ -54,11 +54,14 @@ func (j *job) fit() bool {
 	return true
 }
 
-// remote are those of the nodes that are not this machine, by their index.
-func remote(nodes []*node) []int {
+// isAgent says whether the program is the executable that is the agent on a node.
+func (j *job) isAgent(n *node) bool { return j.attached && !n.server }
+
+// copied are those of the nodes that the program is copied to, by their index.
+func (j *job) copied(nodes []*node) []int {
 	var all []int
 	for _, n := range nodes {
-		if !n.local {
+		if !n.local && !j.isAgent(n) {
 			all = append(all, n.index)
 		}
 	}
@@ -83,7 +86,7 @@ func (n *node) platform() platform {
 // copies are what is to be copied to a node, by stage ID.
 func (j *job) copies(n *node) map[uint64]*spool {
 	all := maps.Clone(j.program.files)
-	if n.program != nil && n.program.spool != nil && !n.local {
+	if n.program != nil && n.program.spool != nil && !n.local && !j.isAgent(n) {
 		all[programID] = n.program.spool
 	}
 	return all

@@ -10,7 +10,7 @@ import (
 
 // listen opens the hub's port on the node of rank 0 where ranks of other nodes have to reach it.
 func (j *job) listen() bool {
-	if len(j.members()) < 2 {
+	if len(j.members()) < 2 && !j.open {
 		return true
 	}
 	if !j.all(func(n *node) bool { return n.ready != nil }) {

@@ -60,6 +60,7 @@ type job struct {
 	detours     []*node   // whose links go through us, and the user does not know
 	detouredAt  time.Time // when the first of them said so
 	verdict     *verdict
+	doomed      chan struct{} // closed with verdict set
 
 	lives     []life     // by rank
 	processes []*Process // as they were started
@@ -92,13 +93,14 @@ func newJob(ctx context.Context, c Config) *job {
 	j := &job{
 		Config: c, id: hex.EncodeToString(id), began: time.Now(), moved: time.Now(),
 		events: make(chan event, 256), tick: time.NewTicker(watchTick), clock: frame.NewClock(c.HeartbeatTimeout),
+		doomed: make(chan struct{}),
 	}
 	j.ctx, j.cancel = context.WithCancel(ctx)
 	j.canceled = ctx.Done()
 	if c.Timeout > 0 {
 		j.timeout = time.After(c.Timeout)
 	}
-	j.signals = catchSignals()
+	j.signals = catchSignals(c.attached)
 	j.out = &output{label: c.Label}
 	j.out.streams[0] = newSink(screen(c.Stdout), j.wrote, func(err error) { j.outputBroke("stdout", err) })
 	j.out.streams[1] = newSink(screen(c.Stderr), j.wrote, func(err error) { j.outputBroke("stderr", err) })
@@ -142,6 +144,7 @@ func (j *job) condemn(v *verdict) {
 		return
 	}
 	j.verdict = v
+	close(j.doomed)
 	j.respawns, j.respawnAt = nil, nil
 	if !j.starting {
 		return
@@ -260,7 +263,7 @@ func (j *job) take(e event) {
 	case agent.Listening:
 		n.listening = &v
 	case agent.Started:
-		n.pids = v.PIDs
+		n.pids, n.socket = v.PIDs, v.Socket
 		for i := range min(len(n.ranks), len(v.PIDs)) {
 			j.born(n, n.ranks[i], v.PIDs[i])
 		}
@@ -305,6 +308,8 @@ func (j *job) take(e event) {
 		if v.err != errLeft {
 			j.fail(v.err)
 		}
+	case deserted:
+		j.condemn(&verdict{status: 1})
 	case done:
 		n.done = true
 	case lost:

@@ -53,6 +53,9 @@ type Config struct {
 
 	Verbose, Quiet bool // say when all ranks are up; say nothing but errors
 
+	attached bool // this process is rank 0 and its executable the program: see Option
+	open     bool // nodes may come later
+
 	Stdin          *os.File // nil: none
 	Stdout, Stderr *os.File // nil: os.Stdout, os.Stderr
 }
@@ -142,9 +145,15 @@ func (c *Config) fill() {
 		c.Stderr = os.Stderr
 	}
 	if len(c.Nodes) == 0 {
-		c.Nodes = []hostfile.Node{{Host: thisHost(), Slots: c.Local}}
-		if c.Local == NoLocal {
-			c.Nodes[0].Slots, c.RootIdle = 1, true
-		}
+		c.Nodes = []hostfile.Node{c.here()}
 	}
+}
+
+// here is this machine as a node.
+func (c *Config) here() hostfile.Node {
+	if c.Local == NoLocal {
+		c.RootIdle = true
+		return hostfile.Node{Host: thisHost(), Slots: 1}
+	}
+	return hostfile.Node{Host: thisHost(), Slots: c.Local}
 }

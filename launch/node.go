@@ -34,6 +34,7 @@ type node struct {
 	cached     bool // the program was there already
 	listening  *agent.Listening
 	pids       []int        // of ranks; nil before they run
+	socket     string       // where its ranks get their places
 	running    map[int]bool // ranks that have not ended
 	failed     string       // why this node cannot take part; empty: it can
 	status     int          // exit status that failed calls for

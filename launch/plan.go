@@ -1,5 +1,7 @@
 package launch
 
+import "os"
+
 // plan looks at what is asked before anything is started: places the ranks where that needs no node's answer, leaves out
 // the nodes that get none, and has the program built or measured meanwhile.
 func (j *job) plan() bool {
@@ -21,7 +23,7 @@ func (j *job) plan() bool {
 		}
 		j.keep(p.Used())
 	}
-	remote, all := remote(j.nodes), make([]int, len(j.nodes))
+	remote, all := j.copied(j.nodes), make([]int, len(j.nodes))
 	for i := range all {
 		all[i] = i
 	}
@@ -33,6 +35,9 @@ func (j *job) plan() bool {
 		var err error
 		if found, err = findTarget(&j.Config); err != nil {
 			j.fail(err)
+		}
+		if j.attached {
+			found.name = os.Args[0]
 		}
 	}
 	if err := j.checkBin(); err != nil {
@@ -84,7 +89,7 @@ func (j *job) capacities() []Capacity {
 		switch {
 		case n.missing:
 			all[i].Slots = -1
-		case len(j.Servers) > 0 && n.host.Slots > 0: // all that the user wants of it
+		case (len(j.Servers) > 0 || j.attached && n.local) && n.host.Slots > 0: // all that the user wants of it
 			all[i].CPUs = n.host.Slots
 		case n.local:
 			all[i].CPUs = cpus()

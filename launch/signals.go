@@ -21,22 +21,27 @@ type signals struct {
 
 // catchSignals begins to catch what pprun passes on or acts upon. Signals that were ignored when it began, as nohup and
 // shells do for jobs in the background, stay ignored. It does so in a goroutine of its own: the first agent can start
-// meanwhile, as there is nothing yet that this process would leave behind.
-func catchSignals() *signals {
+// meanwhile, as there is nothing yet that this process would leave behind. What ends a process that is rank 0 ends the
+// others with it: then those signals are the program's own.
+func catchSignals(attached bool) *signals {
 	s := &signals{make(chan os.Signal, 64), make(chan os.Signal, 1), make(chan struct{})}
-	go s.catch()
+	go s.catch(attached)
 	return s
 }
 
-func (s *signals) catch() {
+func (s *signals) catch(attached bool) {
 	defer close(s.caught)
-	for _, sig := range []os.Signal{
-		syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2,
-		syscall.SIGTSTP, syscall.SIGCONT,
-	} {
+	all := []os.Signal{syscall.SIGQUIT, syscall.SIGTSTP, syscall.SIGCONT}
+	if !attached {
+		all = append(all, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+	}
+	for _, sig := range all {
 		if !signal.Ignored(sig) {
 			signal.Notify(s.c, sig)
 		}
+	}
+	if attached {
+		return
 	}
 	// Without a catcher a reader's leaving would end this process before the ranks; EPIPE says so as well.
 	signal.Notify(s.pipe, syscall.SIGPIPE)

@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"os"
 	"slices"
 
 	"github.com/pprun/pprun/launch/agent"
@@ -49,7 +50,10 @@ func (j *job) order(n *node, env []string) (agent.Start, error) {
 		Size: p.Size(), Nodes: p.Hosts, NodeOf: p.NodeOf, Slots: p.Slots,
 	}
 	s.Direct = j.direct()
-	if j.copies(n)[programID] != nil {
+	switch {
+	case j.isAgent(n):
+		s.Program.Self, s.Program.Path = true, ""
+	case j.copies(n)[programID] != nil:
 		s.Program.Stage, s.Program.Path = programID, ""
 	}
 	if s.Dir == "" && len(j.Stage) == 0 {
@@ -59,6 +63,9 @@ func (j *job) order(n *node, env []string) (agent.Start, error) {
 		r := agent.Rank{Rank: rank, LocalRank: p.LocalRank[rank], MaxProcs: p.Slots[rank]}
 		if rank == 0 {
 			r.MaxProcs++ // for the hub: beside one busy goroutine it would wait 20 ms for a processor
+			if j.attached {
+				r.PID = os.Getpid()
+			}
 		}
 		switch {
 		case j.inherits() && rank == j.StdinTo:

@@ -25,7 +25,8 @@ type failure struct {
 	text   string
 }
 
-func (f *failure) Error() string { return f.text }
+func (f *failure) Error() string   { return f.text }
+func (f *failure) ExitStatus() int { return f.status }
 
 func failf(status int, format string, args ...any) *failure {
 	return &failure{status, fmt.Sprintf(format, args...)}

@@ -34,7 +34,7 @@ var allowed = map[string]string{
 	"comm/place":    "comm/frame github.com/fxamacker/cbor/v2 golang.org/x/sys",
 	"comm/frame":    "",
 
-	"examples/*": "comm comm/coll",
+	"examples/*": "comm comm/coll launch",
 	"scripts/**": "comm scripts/bench/bench golang.org/x/sys",
 
 	"scripts/bench/ssh": "ssh scripts/bench/bench",

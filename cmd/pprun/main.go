@@ -13,14 +13,9 @@ import (
 	"strings"
 
 	"github.com/pprun/pprun/launch"
-	"github.com/pprun/pprun/launch/agent"
 )
 
 func main() {
-	// pprun is also the process on each node: nothing else may run there first.
-	if len(os.Args) > 1 && (os.Args[1] == "agent" || os.Args[1] == "guard") {
-		os.Exit(agent.Main(os.Args[1:]))
-	}
 	os.Exit(run(os.Args[1:]))
 }
 

@@ -13,15 +13,11 @@ import (
 	"github.com/pprun/pprun/comm"
 	"github.com/pprun/pprun/comm/coll"
 	"github.com/pprun/pprun/comm/place"
-	"github.com/pprun/pprun/launch/agent"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestMain lets the test binary be pprun, and pprun's processes on nodes.
+// TestMain lets the test binary be pprun. It is pprun's processes on nodes as pprun is: see launch/mode.go.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == "agent" || os.Args[1] == "guard") {
-		os.Exit(agent.Main(os.Args[1:]))
-	}
 	if os.Getenv("PPRUN_TEST_MAIN") != "" { // how tests outside of scripts start pprun
 		os.Unsetenv("PPRUN_TEST_MAIN")
 		main()

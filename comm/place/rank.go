@@ -41,7 +41,13 @@ func Take(ctx context.Context, role Role) (*Link, error) {
 	if !ok {
 		return nil, ErrNoAgent
 	}
+	return TakeAs(ctx, env, role)
+}
+
+// TakeAs is Take for a process that no agent has started.
+func TakeAs(ctx context.Context, env Env, role Role) (*Link, error) {
 	l := &Link{agent: env.Agent, lost: make(chan struct{})}
+	var err error
 	l.conn, l.r, err = ask(ctx, l.agent, Ask{Version: Version, Rank: env.Rank, PID: os.Getpid(), Role: role}, kindPlace, l.take)
 	if err != nil {
 		return nil, err

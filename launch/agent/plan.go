@@ -23,7 +23,7 @@ func (a *agent) plan(s *Start) (*plan, error) {
 	if p.path, err = a.program(s.Program, p); err != nil {
 		return nil, err
 	}
-	if s.Program.Stage == 0 {
+	if s.Program.Stage == 0 && !s.Program.Self {
 		if p.file, err = a.open(p); err == nil {
 			if err := a.inspect(p.file, p.path, getenv(p.env, "LD_LIBRARY_PATH")); err != nil {
 				return nil, err
@@ -67,7 +67,10 @@ func (a *agent) workDir(s *Start) (string, error) {
 
 // program finds the file to execute.
 func (a *agent) program(prog Program, p *plan) (string, error) {
-	if prog.Stage != 0 {
+	switch {
+	case prog.Self:
+		return selfPath, nil
+	case prog.Stage != 0:
 		return a.staged(prog.Stage)
 	}
 	if strings.Contains(prog.Path, "/") {

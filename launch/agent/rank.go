@@ -30,7 +30,7 @@ type rank struct {
 }
 
 func newRank(r Rank, a *agent) *rank {
-	n := &rank{Rank: r, ended: make(chan struct{}), told: a.started}
+	n := &rank{Rank: r, incarnation: r.Incarnation, ended: make(chan struct{}), told: a.started}
 	if r.Stdin == StdinForward {
 		n.feed = newFeed(r.Rank, a.conn)
 	}
@@ -51,7 +51,13 @@ func (a *agent) all() []*rank {
 	return slices.Collect(maps.Values(a.ranks))
 }
 
-// alive says whether the process runs.
+// attached says whether the process is the launcher itself, which the agent has not started and does not end.
+func (r *rank) attached() bool { return r.PID != 0 }
+
+// attached says whether one of the ranks is the launcher.
+func (a *agent) attached() bool { return slices.ContainsFunc(a.all(), (*rank).attached) }
+
+// alive says whether the process runs, if the agent has started it.
 func (r *rank) alive() bool {
 	if r.pid.Load() == 0 {
 		return false

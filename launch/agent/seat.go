@@ -166,7 +166,7 @@ func (a *agent) seat(c *net.UnixConn, s *Start) {
 		a.hub.close() // rank 0 has it now, and a hub without rank 0 must refuse, not queue
 		defer a.deaths.tell(k)()
 	}
-	r.seat.gone <- k.Wait(place.News{
+	left := k.Wait(place.News{
 		Relayed: func(why string) {
 			a.conn.Send(frame.Header{Kind: KindRelayed, Src: uint32(k.Ask.Rank)}, []byte(why))
 		},
@@ -177,6 +177,11 @@ func (a *agent) seat(c *net.UnixConn, s *Start) {
 			}
 		},
 	})
+	r.seat.gone <- left
+	if r.attached() {
+		<-a.started
+		a.send(frame.Header{Kind: KindExit}, Exit{Rank: r.Rank.Rank, PID: r.PID, Joined: true, Left: left})
+	}
 }
 
 // left says whether a connection ended because the process at the other end did.

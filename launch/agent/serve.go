@@ -117,7 +117,8 @@ func Serve(ctx context.Context, rwc io.ReadWriteCloser, cfg Config) error {
 	return err
 }
 
-// errNoJob is returned by Serve when the launcher has gone before it started anything: it will have said why itself.
+// errNoJob is returned by Serve when the launcher has gone before it started anything, or was rank 0 itself: it will have
+// said why, or have been seen to end.
 var errNoJob = errors.New("the launcher is gone")
 
 // lost ends the conversation: whoever reads, sends or waits for credit returns.
@@ -190,7 +191,7 @@ var afterBye = []frame.Kind{KindKill, KindSignal, KindSuspend, KindResume, KindO
 func (a *agent) read() error {
 	for {
 		h, payload, err := a.conn.Next()
-		if err == io.EOF && a.ranks == nil {
+		if err == io.EOF && (a.ranks == nil || a.attached()) {
 			return errNoJob
 		}
 		if err == io.EOF {

@@ -55,7 +55,7 @@ func (a *agent) start(payload []byte) error {
 			return
 		}
 		a.enterStart(s.Program, len(pids))
-		a.send(frame.Header{Kind: KindStarted}, Started{PIDs: pids})
+		a.send(frame.Header{Kind: KindStarted}, Started{pids, a.planned.socket})
 	})
 	return nil
 }
@@ -103,20 +103,25 @@ func (a *agent) launch(s *Start) ([]int, error) {
 	if err := a.startAll(p); err != nil {
 		return nil, err
 	}
-	pids := make([]int, len(s.Ranks))
+	pids, started := make([]int, len(s.Ranks)), make([]int, 0, len(s.Ranks))
 	for i, r := range s.Ranks {
-		pids[i] = int(a.rank(r.Rank).pid.Load())
+		if pids[i] = r.PID; r.PID == 0 {
+			pids[i] = int(a.rank(r.Rank).pid.Load())
+			started = append(started, pids[i])
+		}
 	}
-	a.guard.watch(pids)
+	a.guard.watch(started)
 	return pids, nil
 }
 
 // startAll starts rank after rank on the spawners' threads; the first failure and the order to end stop it.
 func (a *agent) startAll(p *plan) error {
 	defer a.reaper.starting()()
-	ranks := make([]*rank, len(p.start.Ranks))
-	for i, r := range p.start.Ranks {
-		ranks[i] = a.rank(r.Rank)
+	var ranks []*rank
+	for _, r := range p.start.Ranks {
+		if r.PID == 0 {
+			ranks = append(ranks, a.rank(r.Rank))
+		}
 	}
 	errs := make([]error, len(ranks))
 	var next, started, failed atomic.Int64

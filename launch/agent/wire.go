@@ -7,7 +7,7 @@ import (
 )
 
 // Version of the launcher-agent protocol.
-const Version = 9 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran; 7: limits; 8: where libraries are; 9: heartbeats
+const Version = 10 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran; 7: limits; 8: where libraries are; 9: heartbeats; 10: programs that launch themselves
 
 // The launcher-agent protocol: frames of comm/frame over any byte stream (socketpair, ssh session, TLS), structured
 // payloads in CBOR. Both ends may send ahead: frames are handled in order, so a launcher that needs no answer does not wait.
@@ -201,10 +201,11 @@ type Start struct {
 }
 
 // Program says what to start: a staged file (by its stage ID), or a path on the node, or a bare name found on the
-// node's PATH.
+// node's PATH, or the agent's own executable.
 type Program struct {
 	Stage uint64
 	Path  string
+	Self  bool
 	Name  string // argv[0]
 }
 
@@ -213,6 +214,8 @@ type Rank struct {
 	Rank, LocalRank int
 	MaxProcs        int // GOMAXPROCS
 	Stdin           Stdin
+	PID             int    // 0: the agent starts it. Else it runs already: it is the launcher itself, and its exit is that it leaves the job
+	Incarnation     uint32 // of its first process here; 0: the rank's first
 }
 
 // Stdin is where a rank's standard input comes from.
@@ -224,8 +227,11 @@ const (
 	StdinForward              // frames
 )
 
-// Started names the process of each rank, in the order of Start.Ranks.
-type Started struct{ PIDs []int }
+// Started names the process of each rank, in the order of Start.Ranks, and where they get their places.
+type Started struct {
+	PIDs   []int
+	Socket string
+}
 
 // Respawned answers a respawn: the rank runs again, or cannot, and there will be no exit.
 type Respawned struct {

@@ -14,16 +14,16 @@ import (
 	"github.com/pprun/pprun/hostfile"
 )
 
-// Local is the launcher for this machine: the agent is this executable once more, as a process of its own.
-type Local struct {
+// Here is the launcher for this machine: the agent is this executable once more, as a process of its own.
+type Here struct {
 	Stdin  *os.File // becomes the agent's descriptor 0, for a rank to inherit; nil: none
 	Stdout *os.File // becomes its descriptor 1, for what the ranks print; nil: none
 }
 
 // Launch starts one agent for each node.
-func (l Local) Launch(ctx context.Context, nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error)) error {
+func (h Here) Launch(ctx context.Context, nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error)) error {
 	for i := range nodes {
-		conn, err := l.launch()
+		conn, err := h.launch()
 		if err != nil {
 			up(i, nil, fmt.Errorf("start agent: %w", err))
 			continue
@@ -33,7 +33,7 @@ func (l Local) Launch(ctx context.Context, nodes []hostfile.Node, up func(i int,
 	return nil
 }
 
-func (l Local) launch() (io.ReadWriteCloser, error) {
+func (h Here) launch() (io.ReadWriteCloser, error) {
 	exe, err := ownExecutable()
 	if err != nil {
 		return nil, err
@@ -51,8 +51,8 @@ func (l Local) launch() (io.ReadWriteCloser, error) {
 	defer null.Close()
 	// Not os/exec, whose first process in a program's life is preceded by another, to find out about pidfds.
 	pid, err := syscall.ForkExec(exe, []string{"pprun", "agent", "--fd", "3"}, &syscall.ProcAttr{
-		Env:   os.Environ(),
-		Files: []uintptr{cmp.Or(l.Stdin, null).Fd(), cmp.Or(l.Stdout, null).Fd(), os.Stderr.Fd(), theirs.Fd()},
+		Env:   append(os.Environ(), envMode+"=agent"),
+		Files: []uintptr{cmp.Or(h.Stdin, null).Fd(), cmp.Or(h.Stdout, null).Fd(), os.Stderr.Fd(), theirs.Fd()},
 		// A session of its own: signals of the terminal are the launcher's to pass on.
 		Sys: &syscall.SysProcAttr{Setsid: true},
 	})
