@@ -23,9 +23,11 @@ type node struct {
 	index   int
 	host    hostfile.Node
 	local   bool
-	server  bool  // a ppserver brings its agent
-	missing bool  // a server that did not answer, and is not needed
-	ranks   []int // that run here
+	server  bool   // a ppserver brings its agent
+	missing bool   // a server that did not answer, and is not needed
+	login   string // user and host key; empty: this machine, or not known
+	twin    *node  // the node that is this very machine by another name; nil: there is none before this one
+	ranks   []int  // that run here
 
 	up         bool // the agent is there
 	ready      *agent.Ready
@@ -73,6 +75,9 @@ func (n *node) connect(rwc io.ReadWriteCloser, beat time.Duration, out *output, 
 	n.conn = agent.NewConn(rwc)
 	if c, ok := rwc.(interface{ LocalAddr() net.Addr }); ok && !n.local {
 		n.addr = c.LocalAddr()
+	}
+	if c, ok := rwc.(interface{ Login() string }); ok {
+		n.login = c.Login()
 	}
 	n.wake, n.closed = make(chan struct{}, 1), make(chan struct{})
 	n.work.Go(func() { n.read(out, streams, events) })

@@ -8,9 +8,10 @@ import (
 
 // place gives every rank its node, once the nodes' CPUs are known.
 func (j *job) place() bool {
-	if !j.all(func(n *node) bool { return n.local || n.ready != nil }) {
+	if !j.all(func(n *node) bool { return n.ready != nil || n.local && len(j.nodes) == 1 }) {
 		return false
 	}
+	j.mergeTwins()
 	p, warning, err := Map(j.capacities(), j.Request)
 	if err != nil {
 		j.condemn(&verdict{status: StatusUsage, text: err.Error()})

@@ -87,7 +87,7 @@ func (j *job) capacities() []Capacity {
 	for i, n := range j.nodes {
 		all[i] = Capacity{Host: n.host.Host, Slots: n.host.Slots}
 		switch {
-		case n.missing:
+		case n.missing || n.twin != nil:
 			all[i].Slots = -1
 		case (len(j.Servers) > 0 || j.attached && n.local) && n.host.Slots > 0: // all that the user wants of it
 			all[i].CPUs = n.host.Slots

@@ -154,6 +154,9 @@ func (c *sshConn) Close() error {
 	return c.client.Close()
 }
 
+// Login is who we are there, and the key of the host.
+func (c *sshConn) Login() string { return c.client.Login() }
+
 // LocalAddr is our end of the connection; nil through a jump host.
 func (c *sshConn) LocalAddr() net.Addr { return c.client.LocalAddr() }
 

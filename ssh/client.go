@@ -21,6 +21,7 @@ const (
 type Client struct {
 	host      string
 	door      string // the sshd that was reached
+	login     string
 	via       *jump  // the way there; nil: no jump host
 	leave     func() // gives via back, once
 	timeout   time.Duration
@@ -35,7 +36,7 @@ type Client struct {
 }
 
 func newClient(d *dialing, client *xssh.Client, transport *conn) *Client {
-	c := &Client{host: d.host, door: d.door, timeout: d.phase.timeout, client: client, transport: transport, via: d.via, done: make(chan struct{})}
+	c := &Client{host: d.host, door: d.door, login: d.set.user + "@" + d.key, timeout: d.phase.timeout, client: client, transport: transport, via: d.via, done: make(chan struct{})}
 	c.leave = sync.OnceFunc(func() {
 		if c.via != nil {
 			c.via.leave()
@@ -149,6 +150,9 @@ func (c *Client) Err() error {
 		return nil
 	}
 }
+
+// Login returns user@fingerprint: who we are there, and the host's key. Several names of one host have the same.
+func (c *Client) Login() string { return c.login }
 
 // LocalAddr returns this end of the TCP connection to the host; nil through a jump host or proxy command.
 func (c *Client) LocalAddr() net.Addr {

@@ -41,6 +41,7 @@ type dialing struct {
 	via   *jump        // nil: no jump host
 	addrs []netip.Addr // of the host; nil if others find it
 	door  string       // what connections are counted by: the sshd that is reached in the end
+	key   string       // fingerprint of the host's key, once it is checked
 }
 
 func dial(ctx context.Context, r route, cfg Config) (*Client, error) {
@@ -180,6 +181,7 @@ func (d *dialing) handshake(ctx context.Context, transport *conn) (*xssh.Client,
 			if err := d.keys.check(ctx, key); err != nil {
 				return err
 			}
+			d.key = xssh.FingerprintSHA256(key)
 			d.phase.enter(phaseAuthenticate)
 			return nil
 		},

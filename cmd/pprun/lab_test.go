@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -90,6 +91,7 @@ func TestHosts(t *testing.T) {
 		{"one block for all failures", groupedFailures},
 		{"login shells", loginShells},
 		{"noexec", noexec},
+		{"several names", severalNames},
 		{"kill", kills},
 		{"shared data", shared},
 		{"losses", losses},
@@ -217,6 +219,31 @@ func noexec(t *testing.T, l lab) {
 	l.Host("node2").FS("/root", "noexec")
 	defer l.Host("node2").FS("/root", "rw")
 	l.run("hostname").want(t, 0, "^$")
+}
+
+// Several names of one host are one node; one name of two hosts is two.
+func severalNames(t *testing.T, l lab) {
+	if l.Mode() == labtest.Loopback {
+		t.Skip("needs a port of its own for each host")
+	}
+	config := l.file("aliases", "Host other\n  HostName node1\nHost localhost\n  UserKnownHostsFile /tmp/localhosts\n")
+	address := strings.Fields(l.Output("head", "getent", "hosts", "node1"))[0]
+	hosts := l.file("names", "node1 slots=1\nssh://node1:22 slots=2\n"+address+" slots=1\nnode2 slots=1\nother slots=1\n")
+	const where = "echo $PPRUN_RANK $PPRUN_LOCAL_SIZE $(hostname)"
+	r := l.finish(l.Exec("head", l.pprun, "-F", config, "--hosts", hosts, "sh", "-c", where))
+	r.want(t, 0, `^pprun: `+regexp.QuoteMeta(address)+`,node1,other are one machine: they are one node, node1, with 5 slots\n$`)
+	if strings.Count(r.stdout, " 5 node1\n") != 5 || !strings.Contains(r.stdout, "5 1 node2\n") {
+		t.Errorf("stdout:\n%s", r.stdout)
+	}
+
+	l.Output("head", "sh", "-c", "ssh -fN -o ExitOnForwardFailure=yes -L 2201:node1:22 -L 2202:node2:22 node1 >/dev/null 2>&1")
+	hosts = l.file("localhosts", "ssh://localhost:2201 slots=1\nssh://localhost:2202 slots=1\n")
+	r = l.finish(l.Exec("head", l.pprun, "-q", "-F", config, "--accept-new", "--hosts", hosts, "sh", "-c", where))
+	r.want(t, 0, `^$`)
+	if !strings.Contains(r.stdout, "0 1 node1\n") || !strings.Contains(r.stdout, "1 1 node2\n") {
+		t.Errorf("stdout:\n%s", r.stdout)
+	}
+	l.killOn("head", func(p labtest.Process) bool { return p.Command() == "ssh" && slices.Contains(p.Args, "-fN") })
 }
 
 // Whoever is killed, no process of the job is left anywhere, and one line says what happened.
