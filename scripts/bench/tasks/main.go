@@ -6,7 +6,11 @@
 //
 // Peers that are not there are left out, and the output says so. Debian has python3-mpi4py and python3-distributed;
 // -ppft names a checkout of github.com/uqfoundation/ppft. The ranks of the row with TLS are on hosts of scripts/lab, which
-// needs root. CPU is the processor time of all processes of a peer together.
+// needs root, as does
+//
+//	go run ./scripts/bench/tasks -servers -ways single,gather -ppft DIR
+//
+// which compares workers on other machines: those of two ppservers with those of two servers of Parallel Python. CPU is the processor time of all processes of a peer together.
 //
 //	go run ./cmd/pprun -n 3 ./scripts/bench/tasks
 //
@@ -16,12 +20,9 @@
 package main
 
 import (
-	"bufio"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -30,11 +31,12 @@ import (
 )
 
 var (
-	rounds = flag.Int("rounds", 5, "rounds of each comparison")
-	ppft   = flag.String("ppft", "", "directory of a checkout of Parallel Python")
-	python = flag.String("python", "/usr/bin/python3", "interpreter of the peers in Python")
-	tls    = flag.Bool("tls", true, "also measure pprun over TLS, on hosts of scripts/lab")
-	only   = flag.String("ways", strings.Join([]string{single, windowed, gathered, chunked}, ","), "ways of calling to compare")
+	rounds  = flag.Int("rounds", 5, "rounds of each comparison")
+	ppft    = flag.String("ppft", "", "directory of a checkout of Parallel Python")
+	python  = flag.String("python", "/usr/bin/python3", "interpreter of the peers in Python")
+	tls     = flag.Bool("tls", true, "also measure pprun over TLS, on hosts of scripts/lab")
+	servers = flag.Bool("servers", false, "measure pprun on two ppservers, beside Parallel Python on two of its own, on hosts of scripts/lab, and nothing else")
+	only    = flag.String("ways", strings.Join([]string{single, windowed, gathered, chunked}, ","), "ways of calling to compare")
 )
 
 const (
@@ -106,50 +108,23 @@ func all(dir string) (peers []*peer, down func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if *servers {
+		return onServers(dir, pprun, exe)
+	}
 	peers = []*peer{{name: "pprun", few: few, many: many, chunks: 2 * many, command: []string{pprun, "-n", "3", exe, "ours"}}}
 	down = func() {}
 	if *tls {
-		p, lab, err := overTLS(dir, pprun, exe)
-		if err != nil {
-			return nil, nil, err
+		var h *hosts
+		if h, err = upHosts(dir, pprun, exe); err != nil {
+			return nil, nil, fmt.Errorf("raise hosts (or leave them out: -tls=false): %w", err)
 		}
-		peers, down = append(peers, p), lab
+		peers, down = append(peers, h.pprun("pprun, TLS", "--host", "node1:1,node2:1,node3:1")), h.down
 	}
 	peers = append(peers,
 		&peer{name: "TCP ping-pong", few: few, command: []string{exe, "ping-pong"}},
 		&peer{name: "net/rpc", few: few, many: many / 10, command: []string{exe, "net/rpc"}})
 	slow, err := pythons(dir)
 	return append(peers, slow...), down, err
-}
-
-// overTLS raises hosts, for one rank each, which end with this process.
-func overTLS(dir, pprun, exe string) (*peer, func(), error) {
-	state := "LAB_DIR=" + filepath.Join(dir, "lab")
-	lab := exec.Command("scripts/lab/lab", "up", "3", "--tied")
-	lab.Env, lab.Stderr = append(os.Environ(), state), os.Stderr
-	in, err := lab.StdinPipe()
-	if err != nil {
-		return nil, nil, err
-	}
-	out, err := lab.StdoutPipe()
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := lab.Start(); err != nil {
-		return nil, nil, err
-	}
-	down := func() { in.Close(); lab.Wait() }
-	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		return nil, nil, fmt.Errorf("raise hosts (or leave them out: -tls=false): %w: %w", err, lab.Wait())
-	}
-	if out, err := exec.Command("cp", pprun, exe, filepath.Join(dir, "lab", "shared")).CombinedOutput(); err != nil {
-		down()
-		return nil, nil, fmt.Errorf("%w: %s", err, out)
-	}
-	p := &peer{name: "pprun, TLS", few: few, many: many, chunks: 2 * many, env: []string{state}}
-	p.command = []string{"scripts/lab/lab", "exec", "head", "/shared/pprun", "-x", p.mark(), "--host", "node1:1,node2:1,node3:1",
-		"/shared/" + filepath.Base(exe), "ours"}
-	return p, down, nil
 }
 
 // started leaves out the peers that are not there.
