@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -83,6 +84,7 @@ func socketpair() (net.Conn, *os.File, error) {
 type localConn struct {
 	net.Conn
 	pid  int
+	mute atomic.Bool // it does not answer: Close kills it
 	once sync.Once
 	err  error // of closing, set by once
 }
@@ -94,7 +96,11 @@ const lastWait = 15 * time.Second
 func (c *localConn) Close() error {
 	c.once.Do(func() {
 		c.err = c.Conn.Close()
-		kill := time.AfterFunc(lastWait, func() { syscall.Kill(c.pid, syscall.SIGKILL) })
+		wait := lastWait
+		if c.mute.Load() {
+			wait = 0
+		}
+		kill := time.AfterFunc(wait, func() { syscall.Kill(c.pid, syscall.SIGKILL) })
 		again(func() (int, error) { return syscall.Wait4(c.pid, nil, 0, nil) })
 		kill.Stop()
 	})

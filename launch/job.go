@@ -323,6 +323,9 @@ func (j *job) listenForNodes() {
 	for _, n := range j.nodes {
 		if n.up && !n.gone && !n.silent && !j.suspended && j.clock.Dead(n.conn.Silence()) {
 			n.silent = true
+			if n.child != nil {
+				n.child.mute.Store(true)
+			}
 			n.work.Go(func() { n.conn.Close() }) // its reader then reports the loss
 		}
 	}
@@ -348,6 +351,12 @@ func (j *job) watch() {
 // lose notes the end of a node's connection.
 func (j *job) lose(n *node, l lost) {
 	n.gone = true
+	if n.child != nil && !n.done {
+		n.work.Go(func() {
+			n.conn.Close() // it returns when the agent has ended
+			agent.LeftBehind(j.id, n.index)
+		})
+	}
 	j.streams.lose(n)
 	if j.program != nil {
 		j.program.leaveAll(n)

@@ -48,9 +48,10 @@ type node struct {
 	size       int64        // of the program, if it is copied; 0: it is not
 	relayed    string       // why its links to the hub go through us; empty: they do not
 
-	conn *agent.Conn
-	addr net.Addr // our end of the connection; nil when local
-	work sync.WaitGroup
+	conn  *agent.Conn
+	child *localConn // the same, of an agent that is a process of ours; nil: it is not
+	addr  net.Addr   // our end of the connection; nil when local
+	work  sync.WaitGroup
 
 	mu     sync.Mutex
 	queue  []message     // guarded by mu: not yet sent
@@ -73,6 +74,7 @@ type message struct {
 func (n *node) connect(rwc io.ReadWriteCloser, beat time.Duration, out *output, streams *exchange, events chan<- event) {
 	n.up = true
 	n.conn = agent.NewConn(rwc)
+	n.child, _ = rwc.(*localConn)
 	if c, ok := rwc.(interface{ LocalAddr() net.Addr }); ok && !n.local {
 		n.addr = c.LocalAddr()
 	}

@@ -27,14 +27,20 @@ type dirs struct {
 func (d *dirs) private(job string) (string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.ensure(&d.privateDir, job, []string{os.Getenv("TMPDIR"), "/tmp", "/var/tmp"}, 1<<10)
+	return d.ensure(&d.privateDir, job, privateParents(), 1<<10)
 }
 
 // sockets returns the directory of the job's sockets.
 func (d *dirs) sockets(job string) (string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.ensure(&d.socketDir, job, []string{os.Getenv("XDG_RUNTIME_DIR"), os.Getenv("TMPDIR"), "/tmp", "/var/tmp", "/dev/shm"}, maxSocketDir)
+	return d.ensure(&d.socketDir, job, socketParents(), maxSocketDir)
+}
+
+func privateParents() []string { return []string{os.Getenv("TMPDIR"), "/tmp", "/var/tmp"} }
+
+func socketParents() []string {
+	return []string{os.Getenv("XDG_RUNTIME_DIR"), os.Getenv("TMPDIR"), "/tmp", "/var/tmp", "/dev/shm"}
 }
 
 // ensure makes the directory *p, 0700, below the first parent that lets it.

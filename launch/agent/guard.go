@@ -1,33 +1,32 @@
 package agent
 
 import (
-	"bufio"
+	"cmp"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/pprun/pprun/comm/place"
+	"github.com/pprun/pprun/comm/frame"
 )
 
-// The start of the guard keeps out of the way of the ranks': it comes so long after hello, or sooner when all ranks have
-// started. A job that is over by then needs none; one whose agent is killed before is left to the parent-death signal.
+// On the launcher's own machine the start of the guard keeps out of the way of the ranks': it comes so long after hello, or
+// sooner when all ranks have started. A job that is over by then needs none, and should the agent be killed before, the
+// launcher is there (LeftBehind). On another machine nobody is: there it comes with hello.
 const (
 	guardAfterHello = 50 * time.Millisecond
 	guardAfterStart = 10 * time.Millisecond
 )
 
-// guard is the agent's end of the process that cleans up should the agent be killed. It is told what there will be to
-// clean by lines on a pipe, whose end without a bye is the agent's.
+// guard is the agent's end of the process that cleans up should the agent be killed, or be stopped for longer than the
+// launcher waits for it. It is told what there will be to clean by lines on a pipe, whose end is the agent's.
 //
 //	session PID    a session to kill, and its leader
 //	ended PID      the leader has ended: a process of that number is a stranger now, and so is its session
 //	remove PATH    a directory or a file to delete
-//	bye            the agent has cleaned up itself
 type guard struct {
 	timer  *time.Timer
 	reaper *reaper
@@ -41,10 +40,14 @@ type guard struct {
 	gone  chan struct{} // closed when it has ended
 }
 
-// startGuard starts a guard a little later.
-func startGuard(r *reaper, hello Hello) *guard {
+// startGuard starts a guard: at once where the launcher is remote, else a little later.
+func startGuard(r *reaper, hello Hello, remote bool) *guard {
 	g := &guard{reaper: r, hello: hello, gone: make(chan struct{})}
-	g.timer = time.AfterFunc(guardAfterHello, g.start)
+	wait := guardAfterHello
+	if remote {
+		wait = 0
+	}
+	g.timer = time.AfterFunc(wait, g.start)
 	return g
 }
 
@@ -70,8 +73,8 @@ func (g *guard) start() {
 	defer g.reaper.starting()()
 	pid, err := syscall.ForkExec(selfPath, []string{"pprun", "guard"}, &syscall.ProcAttr{
 		Dir: "/", Sys: &syscall.SysProcAttr{Setsid: true},
-		Env: []string{"PPRUN_MODE=guard", "PPRUN_GUARDED=" + g.hello.Job, "PPRUN_GUARDED_NODE=" + strconv.Itoa(g.hello.Node),
-			"GOMAXPROCS=1", "GORACE=atexit_sleep_ms=0"}, // of a build with the race detector: else it ends a second later
+		Env: []string{"PPRUN_MODE=guard", guardedJob + "=" + g.hello.Job, guardedNode + "=" + strconv.Itoa(g.hello.Node),
+			guardedTimeout + "=" + cmp.Or(g.hello.Heartbeat, frame.Timeout).String(), "GOMAXPROCS=1"},
 		Files: []uintptr{uintptr(r), null.Fd(), null.Fd()},
 	})
 	if err != nil {
@@ -122,7 +125,7 @@ func (g *guard) pid() int {
 	return g.proc
 }
 
-// dismiss ends the guard.
+// dismiss ends the guard: there is nothing left to clean.
 func (g *guard) dismiss() {
 	if g == nil {
 		return
@@ -134,50 +137,7 @@ func (g *guard) dismiss() {
 	if g.pipe == nil {
 		return
 	}
-	g.pipe.WriteString("bye\n")
+	syscall.Kill(g.proc, syscall.SIGKILL)
+	<-g.gone
 	g.pipe.Close()
-	select {
-	case <-g.gone:
-	case <-time.After(giveUp):
-		syscall.Kill(g.proc, syscall.SIGKILL)
-	}
-}
-
-// guardMain is the guard's process.
-func guardMain() int {
-	untilTerm()                // a guard ends with its agent, not with a terminal
-	sessions := map[int]bool{} // by leader: whether it has ended
-	var paths []string
-	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		switch what, arg, _ := strings.Cut(lines.Text(), " "); what {
-		case "session", "ended":
-			if pid, err := strconv.Atoi(arg); err == nil && pid > 1 {
-				sessions[pid] = what == "ended" || sessions[pid]
-			}
-		case "remove":
-			paths = append(paths, arg)
-			if strings.HasPrefix(filepath.Base(arg), dirPrefix) {
-				go removeLeftovers(filepath.Dir(arg)) // of others; it ends with this process, which does not wait for it
-			}
-		case "bye":
-			return 0
-		}
-	}
-	job := os.Getenv("PPRUN_GUARDED")
-	if !validJob(job) {
-		return 64
-	}
-	marks := [][]byte{
-		[]byte(place.EnvJob + "=" + job),
-		[]byte(place.EnvNode + "=" + os.Getenv("PPRUN_GUARDED_NODE")), // two nodes may be one machine
-	}
-	for end := time.Now().Add(giveUp); sweep(sessions, marks) && time.Now().Before(end); {
-		time.Sleep(10 * time.Millisecond) // for what was born meanwhile
-	}
-	for _, p := range paths {
-		if ownDir(p) == nil || ownDir(filepath.Dir(p)) == nil {
-			os.RemoveAll(p)
-		}
-	}
-	return 0
 }

@@ -53,7 +53,7 @@ func (a *agent) welcome(payload []byte) error {
 	if err := a.conn.SendValue(frame.Header{Kind: KindReady}, r); err != nil {
 		return err
 	}
-	a.guard = startGuard(a.reaper, a.hello)
+	a.guard = startGuard(a.reaper, a.hello, a.cfg.Remote)
 	a.dirs.guard = a.guard
 	return nil
 }

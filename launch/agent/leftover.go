@@ -3,6 +3,8 @@ package agent
 import (
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -27,9 +29,21 @@ func lockDir(path string) (*os.File, error) {
 	return f, nil
 }
 
+// LeftBehind ends the processes, and removes the directories, of a node of a job whose agent on this machine was killed,
+// perhaps before it had a guard. It is for the agent's launcher.
+func LeftBehind(job string, node int) {
+	e := estate{job: job, node: strconv.Itoa(node)}
+	e.clear()
+	for _, parent := range slices.Concat(socketParents(), privateParents()) {
+		if parent != "" {
+			removeLeftovers(parent, job)
+		}
+	}
+}
+
 // removeLeftovers removes from parent the directories of this user's jobs whose agents are gone, as they are when an
-// agent was killed before its guard had started.
-func removeLeftovers(parent string) {
+// agent was killed before its guard had started. Only those of the job given may be young.
+func removeLeftovers(parent, gone string) {
 	root, err := os.OpenRoot(parent)
 	if err != nil {
 		return
@@ -50,7 +64,7 @@ func removeLeftovers(parent string) {
 		if err != nil {
 			continue
 		}
-		if st, err := f.Stat(); err == nil && time.Since(st.ModTime()) > leftoverAge {
+		if st, err := f.Stat(); err == nil && (job == gone || time.Since(st.ModTime()) > leftoverAge) {
 			root.RemoveAll(name)
 		}
 		f.Close()

@@ -56,7 +56,7 @@ func TestLeftovers(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	removeLeftovers(parent)
+	removeLeftovers(parent, "")
 
 	var left []string
 	entries, _ = os.ReadDir(parent)

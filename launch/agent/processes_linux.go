@@ -17,6 +17,7 @@ const maxRSSUnit = 1 << 10
 type process struct {
 	pid, parent, session int
 	zombie               bool
+	stopped              bool // by a signal or a debugger
 	exiting              bool // it has begun to end, or is a zombie
 }
 
@@ -61,7 +62,7 @@ func readProcess(pid int, buf []byte) (process, bool) {
 	if len(f) < 7 {
 		return process{}, false
 	}
-	p := process{pid: pid, zombie: f[0][0] == 'Z' || f[0][0] == 'X'}
+	p := process{pid: pid, zombie: f[0][0] == 'Z' || f[0][0] == 'X', stopped: f[0][0] == 'T' || f[0][0] == 't'}
 	p.parent, _ = strconv.Atoi(string(f[1]))
 	p.session, _ = strconv.Atoi(string(f[3]))
 	flags, _ := strconv.ParseUint(string(f[6]), 10, 64)
@@ -75,6 +76,12 @@ const pfExiting = 4 // PF_EXITING of the kernel's sched.h
 func exiting(pid int) bool {
 	p, ok := readProcess(pid, make([]byte, 512))
 	return ok && p.exiting
+}
+
+// stopped says whether a process is.
+func stopped(pid int) bool {
+	p, ok := readProcess(pid, make([]byte, 512))
+	return ok && p.stopped
 }
 
 // job returns the processes of the job: all descendants of the agent but the guard.

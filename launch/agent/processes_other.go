@@ -32,6 +32,9 @@ func (a *agent) left() bool {
 // exiting is not known: a process that ends while the job is ended counts as one that was ended.
 func exiting(int) bool { return false }
 
+// stopped is not known.
+func stopped(int) bool { return false }
+
 func signalName(s syscall.Signal) string {
 	if name := unix.SignalName(s); name != "" {
 		return name

@@ -159,12 +159,56 @@ func TestAgentKilledWhileStaging(t *testing.T) {
 	until(t, "the partial file to go", func() bool { return !partial() })
 }
 
+// An agent that is stopped does not hear that it was given up; its guard does.
+func TestAgentStoppedLeavesNothing(t *testing.T) {
+	l := launchRemoteAgent(t)
+	l.send(KindHello, Hello{Version: Version, Job: l.job, Host: "here", Heartbeat: 500 * time.Millisecond})
+	l.start(sh(2, `setsid sleep 1000 & echo up; wait`))
+	l.wait("ranks to be up", func() bool { return len(l.out) == 2 })
+	until(t, "the guard", l.guarded)
+	syscall.Kill(l.cmd.Process.Pid, syscall.SIGSTOP)
+	<-l.done
+	l.nothingLeft()
+}
+
+// A guard that is stopped goes, too.
+func TestGuardStopped(t *testing.T) {
+	l := launchAgent(t)
+	l.hello(time.Second)
+	l.start(sh(1, `sleep 0.2`))
+	until(t, "the guard", l.guarded)
+	syscall.Kill(l.guardPID(), syscall.SIGSTOP)
+	guard := l.guardPID()
+	l.exited(1)
+	l.bye()
+	until(t, "the guard to go", func() bool { return syscall.Kill(guard, 0) == syscall.ESRCH })
+}
+
+// An agent that is killed before it has a guard is cleared away by its launcher.
+func TestLeftBehind(t *testing.T) {
+	l := launchAgent(t)
+	l.hello(time.Second)
+	l.start(sh(2, `setsid sleep 1000 & echo up; wait`))
+	l.wait("ranks to be up", func() bool { return len(l.out) == 2 })
+	until(t, "the guard", l.guarded)
+	syscall.Kill(l.guardPID(), syscall.SIGKILL)
+	syscall.Kill(l.cmd.Process.Pid, syscall.SIGKILL)
+	l.cmd.Wait()
+	t.Setenv("TMPDIR", "/tmp")
+	t.Setenv("XDG_RUNTIME_DIR", "")
+	LeftBehind(l.job, 0)
+	l.nothingLeft()
+}
+
 // guarded says whether the agent has a guard.
-func (l *launcher) guarded() bool {
+func (l *launcher) guarded() bool { return l.guardPID() != 0 }
+
+// guardPID is the guard's process, 0 without one.
+func (l *launcher) guardPID() int {
 	for _, p := range processes() {
-		if p.parent == l.cmd.Process.Pid && marked(p.pid, [][]byte{[]byte("PPRUN_GUARDED=" + l.job)}) {
-			return true
+		if p.parent == l.cmd.Process.Pid && marked(p.pid, [][]byte{[]byte(guardedJob + "=" + l.job)}) {
+			return p.pid
 		}
 	}
-	return false
+	return 0
 }
