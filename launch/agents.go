@@ -41,6 +41,9 @@ func (j *job) launch() bool {
 		parts[k].nodes = append(parts[k].nodes, i)
 	}
 	parts = slices.DeleteFunc(parts, func(p part) bool { return len(p.nodes) == 0 })
+	if j.SSHCommand != "" {
+		<-j.signals.caught // the command need not end with this process, as agents do
+	}
 	nodes := j.nodes
 	j.begun.Go(func() {
 		launchAll(j.ctx, parts, hosts, func(i int, conn io.ReadWriteCloser, err error) {

@@ -62,6 +62,7 @@ func (j *job) dismiss() {
 		j.release()
 		return
 	}
+	j.deliver(agent.KindKill, lastOrder) // at once: the grace need not pass where nobody waits for it
 	var unsure []string
 	for _, n := range j.nodes {
 		if n.up && !n.gone && !n.done {
@@ -72,6 +73,9 @@ func (j *job) dismiss() {
 		j.say("%s: did not confirm that nothing is left there: look for the job's processes", fold(unsure))
 	}
 }
+
+// lastOrder is how long pprun stays, when it is told to leave, to have its last order and its last words on their way.
+const lastOrder = 100 * time.Millisecond
 
 // release waits for every goroutine of the job but the sinks', and removes what it made here.
 func (j *job) release() {
@@ -115,19 +119,27 @@ func (j *job) tooLate(e event) {
 	}
 }
 
+// flushLimit is until when a file may take what is still to be written to it.
+func (j *job) flushLimit() <-chan time.Time {
+	switch j.interrupted {
+	case 0:
+		return nil // a reader may take its time, as a pager does
+	case 1:
+		return time.After(j.Grace)
+	}
+	return time.After(lastOrder)
+}
+
 // outcome flushes the output, writes the report and returns how the job went.
 func (j *job) outcome() (int, error) {
 	j.tick.Stop()
 	j.clock.Stop()
 	j.meter.clear()
 	defer j.signals.stop()
-	var limit <-chan time.Time // nil: a reader may take its time, as a pager does
-	if j.interrupted > 0 {
-		limit = time.After(j.Grace)
-	}
 	for _, s := range j.out.sinks() {
 		idle := s.close()
-		for waiting := true; waiting && j.interrupted < 2; {
+		limit := j.flushLimit()
+		for waiting := true; waiting; {
 			select {
 			case <-idle:
 				waiting = false
@@ -135,8 +147,9 @@ func (j *job) outcome() (int, error) {
 				j.take(e)
 			case s := <-j.signals.c:
 				j.obey(s.(syscall.Signal))
+				limit = j.flushLimit()
 			case <-limit:
-				j.interrupted = 2
+				waiting = false
 			}
 		}
 	}

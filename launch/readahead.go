@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -18,14 +19,25 @@ func (s *readAhead) next(b []byte) (int, error) {
 		{Fd: int32(s.file.Fd()), Events: unix.POLLIN},
 		{Fd: int32(s.bell.r.Fd()), Events: unix.POLLIN},
 	}
-	if _, err := again(func() (int, error) { return unix.Poll(fds, -1) }); err != nil {
+	wait := -1
+	if background(s.file) { // what comes is for others, until this job is in the foreground again
+		fds[0].Events, wait = 0, 250
+	}
+	if _, err := again(func() (int, error) { return unix.Poll(fds, wait) }); err != nil {
 		return 0, err
 	}
 	if fds[1].Revents != 0 {
 		s.bell.heard()
 		return 0, nil
 	}
-	return s.file.Read(b)
+	if fds[0].Revents == 0 {
+		return 0, nil
+	}
+	n, err := s.file.Read(b)
+	if errors.Is(err, unix.EIO) && background(s.file) {
+		return 0, nil
+	}
+	return n, err
 }
 
 func (s *readAhead) spent(int64) {}

@@ -93,20 +93,29 @@ func (j *job) endedRanks() string {
 func (j *job) suspend() {
 	j.suspended = true
 	j.meter.clear()
-	limit := time.After(time.Second) // an agent out of reach must not keep the terminal
+	j.deliver(agent.KindSuspend, time.Second) // an agent out of reach must not keep the terminal
+	unix.Kill(os.Getpid(), unix.SIGSTOP)
+}
+
+// deliver sends a frame to every agent, and waits until it is on its way, but not for long.
+func (j *job) deliver(kind frame.Kind, long time.Duration) {
+	limit := time.After(long)
 	for _, n := range j.nodes {
 		if !n.up || n.gone {
 			continue
 		}
 		sent := make(chan struct{})
-		n.post(message{Header: frame.Header{Kind: agent.KindSuspend}, sent: sent})
+		n.post(message{Header: frame.Header{Kind: kind}, sent: sent})
 		select {
 		case <-sent:
 		case <-limit:
+			limit = closedLimit
 		}
 	}
-	unix.Kill(os.Getpid(), unix.SIGSTOP)
 }
+
+// closedLimit is one that is over.
+var closedLimit = func() <-chan time.Time { c := make(chan time.Time); close(c); return c }()
 
 // resume goes on after a stop, ours or somebody else's.
 func (j *job) resume() {

@@ -10,7 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/pprun/pprun/launch"
 )
@@ -44,6 +46,7 @@ func run(args []string) int {
 	if o.dryRun != "" {
 		return dryRun(o)
 	}
+	signal.Ignore(syscall.SIGTTIN, syscall.SIGTTOU) // a job in the background goes on, whatever the terminal wants (stty tostop)
 	status, err := launch.Run(context.Background(), o.config)
 	if err != nil {
 		complain(err)

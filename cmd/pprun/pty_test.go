@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -35,11 +36,16 @@ func atTerminal(t *testing.T, args ...string) *terminal {
 	if err != nil {
 		t.Skipf("no pseudo terminals here: %v", err)
 	}
-	fd := int(master.Fd())
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err == nil {
-		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
+	raw, err := master.SyscallConn() // not Fd, after which Close would not end a Read
+	if err != nil {
+		t.Fatal(err)
 	}
+	var n int
+	raw.Control(func(fd uintptr) {
+		if n, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN); err == nil {
+			err = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0)
+		}
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,15 +146,24 @@ func (s *terminal) exit(want int) {
 	}
 }
 
-// state is the letter by which ps calls what a process does; empty when there is none.
-func state(pid string) string {
+// stat is the field i of /proc/PID/stat, counted from that behind the name; empty when there is no such process.
+func stat(pid string, i int) string {
 	b, err := os.ReadFile("/proc/" + pid + "/stat")
 	if err != nil {
 		return ""
 	}
 	after := string(b[bytes.LastIndexByte(b, ')')+1:])
-	return strings.Fields(after)[0]
+	return strings.Fields(after)[i]
 }
+
+// state is the letter by which ps calls what a process does; empty when there is none.
+func state(pid string) string { return stat(pid, 0) }
+
+// stopped says whether a process is stopped, or waits in vfork for a child that is.
+func stopped(pid string) bool { s := state(pid); return s == "T" || s == "D" }
+
+// parentOf is the pid of a process's parent.
+func parentOf(pid string) string { return stat(pid, 1) }
 
 // gone says whether none of the processes runs.
 func gone(pids []string) bool {
@@ -198,7 +213,7 @@ func TestCtrlZStopsAllAndContinues(t *testing.T) {
 	for range 3 {
 		s.write(ctrlZ)
 		for _, p := range all {
-			s.until("stop of "+p, func() bool { return state(p) == "T" })
+			s.until("stop of "+p, func() bool { return stopped(p) })
 		}
 		ticks := strings.Count(s.shown(), "tick")
 		s.cmd.Process.Signal(syscall.SIGCONT)
@@ -209,6 +224,52 @@ func TestCtrlZStopsAllAndContinues(t *testing.T) {
 	}
 	s.write(ctrlC)
 	s.exit(130)
+}
+
+// Under a shell with job control a job is stopped and brought back ten times, and put into the background of a terminal
+// that stops who writes there from it: its result is right, and nothing stops it but Ctrl-Z.
+func TestJobControl(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("no bash")
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := &tasking{dir: t.TempDir()}
+	s := atTerminal(t, bash, "--norc", "-i")
+	s.write("stty tostop\nPPRUN_TEST_MAIN=1 " + exe + " -H localhost:3 --stdin all " + exe + " tasking " + j.dir + "\n")
+	var pids []string
+	for rank := range 3 {
+		pids = append(pids, j.busy(t, rank))
+	}
+	pids = append(pids, parentOf(parentOf(pids[0]))) // pprun
+	for i := range 10 {
+		s.write(ctrlZ)
+		for _, p := range pids {
+			s.until("stop of "+p, func() bool { return stopped(p) })
+		}
+		if i < 9 {
+			s.write("fg\n")
+		} else {
+			s.write("bg\n")
+		}
+		for _, p := range pids {
+			s.until("going on of "+p, func() bool { return state(p) != "T" })
+		}
+	}
+	s.write("echo $((6 * 7))\n") // goes to the shell
+	s.await(`[\r\n]42\r`, 1)
+	if err := os.WriteFile(filepath.Join(j.dir, "go"), nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	s.await(`\[0 1 4 9 16 .* 361\]`, 1)
+	s.write("wait; echo right $?\n")
+	s.await(`[\r\n]right 0\r`, 1)
+	if !gone(pids) {
+		t.Error("processes are left")
+	}
 }
 
 func TestTerminalReachesRank0(t *testing.T) {

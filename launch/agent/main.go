@@ -74,11 +74,13 @@ const serverGrace = time.Second
 const serverHeartbeat = time.Minute
 
 // untilTerm returns a context that TERM ends. What else would end this process is caught, not ignored, because ranks would
-// inherit that. Signals that stop a process come from a terminal, which neither agent nor guard has.
+// inherit that, and so is what pprun ignores. Other signals that stop a process come from a terminal, which neither agent nor
+// guard has.
 func untilTerm() context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	c := make(chan os.Signal, 8)
-	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGPIPE)
+	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGPIPE,
+		syscall.SIGTTIN, syscall.SIGTTOU)
 	go func() {
 		for s := range c {
 			if s == syscall.SIGTERM {
