@@ -232,6 +232,9 @@ func (h *hub) explain(b *strings.Builder) {
 		fmt.Fprintf(b, "  %s: the first for %v; %s\n", listed(waiting[p]), age(oldest[p]), h.why(p))
 	}
 	for _, m := range h.members {
+		if m.away {
+			fmt.Fprintf(b, "%s\n", h.whereabouts(m))
+		}
 		if m.lost != nil {
 			hope := "it may come back"
 			if m.final {

@@ -15,15 +15,21 @@ import (
 // A heart beats for links, and gives those up whose other end is dead.
 type heart struct {
 	timeout time.Duration
-	links   func() []*link     // that there are now
-	excused func(l *link) bool // its other end is known to be unable to beat, and to live
+	links   func() []*link // that there are now
+	judge   judge
 	stop    chan struct{}
 	work    sync.WaitGroup
 }
 
+// A judge knows more of the ends of links than whether something comes from them.
+type judge struct {
+	excuses func(l *link) bool       // it is known to live though nothing can come from it
+	miss    func(l *link, away bool) // nothing has come from it for a third of the timeout, or something has again; may be nil
+}
+
 // startHeart starts a heart; without a timeout it does nothing.
-func startHeart(timeout time.Duration, links func() []*link, excused func(l *link) bool) *heart {
-	h := &heart{timeout: timeout, links: links, excused: excused, stop: make(chan struct{})}
+func startHeart(timeout time.Duration, links func() []*link, j judge) *heart {
+	h := &heart{timeout: timeout, links: links, judge: j, stop: make(chan struct{})}
 	if timeout > 0 {
 		h.work.Go(h.run)
 	}
@@ -51,19 +57,25 @@ func (h *heart) run() {
 			}
 		case <-clock.C:
 			clock.Tick()
-			h.listen(clock)
+			for _, l := range h.links() {
+				h.listen(clock, l)
+			}
 		}
 	}
 }
 
-// listen gives up the links whose other end is dead.
-func (h *heart) listen(clock *frame.Clock) {
-	for _, l := range h.links() {
-		switch silence := l.reader.Silence(); {
-		case h.excused(l):
-			silence.Break()
-		case clock.Dead(silence):
-			l.giveUp(fmt.Sprintf("nothing was heard of it for %v", h.timeout))
+// listen gives a link up whose other end is dead.
+func (h *heart) listen(clock *frame.Clock, l *link) {
+	silence := l.reader.Silence()
+	switch {
+	case h.judge.excuses(l):
+		silence.Break()
+	case clock.Dead(silence):
+		l.giveUp(fmt.Sprintf("nothing was heard of it for %v", h.timeout))
+	default:
+		if away := clock.Long(silence) > h.timeout/3; away != l.away && h.judge.miss != nil {
+			l.away = away
+			h.judge.miss(l, away)
 		}
 	}
 }

@@ -217,9 +217,6 @@ func (h *hub) linked() []*link {
 	return slices.Clone(h.links)
 }
 
-// excuses says whether nothing can come of the ranks behind a link though they live.
-func (h *hub) excuses(*link) bool { return false }
-
 // finish ends the links: in order the other ranks close them, having read the bye.
 func (h *hub) finish(err error) {
 	h.flush()

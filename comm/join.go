@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pprun/pprun/comm/place"
@@ -41,14 +42,20 @@ func join(ctx context.Context, agent *place.Link, job place.Job, role place.Role
 			return nil, err
 		}
 		c.orphaned = func() { agent.Orphan() }
-		c.run(l, p.Heartbeat, leave)
+		var stopped atomic.Bool // rank 0 is
+		agent.Hear(place.Told{Stopped: func(rank int, is bool) {
+			if rank == 0 {
+				stopped.Store(is)
+			}
+		}})
+		c.run(l, p.Heartbeat, stopped.Load, leave)
 		return c, nil
 	}
 	h := newHub(c)
 	h.informed = true
 	h.report = func(r place.Ran) { agent.Ran(r) }
 	d := newDoor(h, c, p, signatures(fns))
-	agent.Died(d.died)
+	agent.Hear(place.Told{Died: d.died, Stopped: h.stopped})
 	d.open(agent.Listeners)
 	explainBy(func() string { return "rank 0 waits in Init for " + d.absent() + " to join" })
 	if err := c.host(ctx, d, leave); err != nil {
@@ -111,7 +118,7 @@ func (c *Comm) host(ctx context.Context, d *door, leave func(error)) error {
 		}()
 	}
 	close(d.started)
-	heart := startHeart(d.place.Heartbeat, h.linked, h.excuses)
+	heart := startHeart(d.place.Heartbeat, h.linked, judge{h.excuses, h.miss})
 	c.cleanup = func(err error) {
 		h.finish(err)
 		heart.end()
@@ -122,12 +129,13 @@ func (c *Comm) host(ctx context.Context, d *door, leave func(error)) error {
 }
 
 // run makes a rank above 0 work on a link that was welcomed.
-func (c *Comm) run(l *link, heartbeat time.Duration, leave func(error)) {
+// stopped says whether rank 0 is known to be stopped.
+func (c *Comm) run(l *link, heartbeat time.Duration, stopped func() bool, leave func(error)) {
 	c.up = l
 	l.start()
 	var reader sync.WaitGroup
 	reader.Go(func() { c.read(l) })
-	heart := startHeart(heartbeat, func() []*link { return []*link{l} }, func(*link) bool { return false })
+	heart := startHeart(heartbeat, func() []*link { return []*link{l} }, judge{excuses: func(*link) bool { return stopped() }})
 	c.cleanup = func(err error) {
 		l.close()
 		heart.end()

@@ -71,6 +71,7 @@ func (h *hub) vacate(m *member, reason string) {
 	m.lost = h.lostError(m, reason)
 	m.lost.learn(m.death)
 	m.port, m.link = nil, nil
+	m.halted, m.away = false, false
 	h.present--
 	if m.bye {
 		m.bye = false

@@ -56,6 +56,8 @@ type member struct {
 	seats     []*seat
 	alone     *pool // of tasks for this rank only; nil if there were none yet
 	stalled   bool  // it has given tasks back, and ended none since but long ones
+	halted    bool  // its process is known to be stopped
+	away      bool  // it is, or nothing has been heard of it for a while
 	level     level
 	bye       bool
 }
@@ -74,6 +76,8 @@ func (m *member) measure() level {
 	slots := max(1, m.slots)
 	holds := m.runs.len() - m.yielded
 	switch {
+	case m.away:
+		return full
 	case holds < slots:
 		return idle
 	case m.stalled:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"github.com/pprun/pprun/comm/place"
 )
@@ -31,6 +32,8 @@ type Testbed struct {
 	link     func(rank int) (near, far net.Conn)
 	door     *door
 	comms    []*Comm // the latest incarnations
+
+	hubStopped atomic.Bool // as the agents of the others know
 }
 
 // NewTestbed makes a job of size ranks. link makes the two ends of a rank's link: near is the hub's.
@@ -81,7 +84,7 @@ func (b *Testbed) join(rank int, incarnation uint32) error {
 		return err
 	}
 	b.comms[rank] = c
-	c.run(l, p.Heartbeat, func(error) {})
+	c.run(l, p.Heartbeat, func() bool { return b.hubStopped.Load() }, func(error) {})
 	return nil
 }
 
@@ -109,6 +112,16 @@ func (b *Testbed) Restart(rank int) error {
 	incarnation := h.members[rank].incarnation + 1
 	h.mu.Unlock()
 	return b.join(rank, incarnation)
+}
+
+// Stop tells the job what an agent sees: the process of a rank is stopped, or goes on. What it sends and does is the
+// caller's affair.
+func (b *Testbed) Stop(rank int, stopped bool) {
+	if rank == 0 {
+		b.hubStopped.Store(stopped)
+		return
+	}
+	b.door.hub.stopped(rank, stopped)
 }
 
 // GiveUp says that a rank that was killed will not be restarted.

@@ -25,6 +25,7 @@ func (j *job) exited(n *node, e agent.Exit) {
 		return
 	}
 	delete(n.running, e.Rank)
+	j.lives[e.Rank].halted = 0
 	j.running--
 	j.out.finish(n, e.Rank)
 	j.stdin.leave(e.Rank, e.StdinRead)
@@ -242,5 +243,5 @@ func (j *job) alive() string {
 	if rest := len(parts) - most; rest > 0 {
 		parts = append(slices.Clip(parts[:most]), count(rest, "further node"))
 	}
-	return strings.Join(parts, ", ") + " still running"
+	return strings.Join(parts, ", ") + " still running" + j.standstill()
 }

@@ -65,6 +65,7 @@ type job struct {
 	lives     []life     // by rank
 	processes []*Process // as they were started
 	losses    losses
+	stops     stops
 	over      bool // rank 0, the hub, has ended: ranks that serve have nothing more to do
 	status    int  // of the first failure that did not end the job
 
@@ -224,6 +225,8 @@ func (j *job) step(limit <-chan time.Time) bool {
 		j.orderRespawns()
 	case <-j.losses.at:
 		j.tellLosses()
+	case <-j.stops.at:
+		j.tellStops()
 	case <-j.leaveAt:
 		j.kill(j.Grace)
 	case <-j.canceled:
@@ -292,6 +295,8 @@ func (j *job) take(e event) {
 		} else {
 			j.condemn(&verdict{status: StatusFailed, text: writeFailure(v.name, v.err)})
 		}
+	case stopped:
+		j.halt(n, v)
 	case relayed:
 		j.detour(n, v)
 	case note:

@@ -287,6 +287,8 @@ func decode(h frame.Header, payload []byte) (any, error) {
 		return relayed(payload), nil
 	case agent.KindRan:
 		return agent.Decode[place.Ran](payload)
+	case agent.KindStopped:
+		return stopped{int(h.Src), int(h.ID)}, nil
 	case agent.KindUnwritable:
 		return unwritable{"stdout", syscall.Errno(h.ID)}, nil
 	case agent.KindDone:

@@ -15,6 +15,7 @@ type life struct {
 	role        place.Role // what the last process that said so is
 	incarnation uint32     // of the present process, or of the one to come
 	process     *Process   // the present one, or the last; nil before the first
+	halted      int        // its process that is stopped; 0: none is
 	short       int        // processes in a row that did not live for settled
 }
 

@@ -93,7 +93,7 @@ func serve() {
 	if rank == 0 {
 		deaths, _ := strconv.Atoi(os.Args[2])
 		died := make(chan place.Death, 100)
-		link.Died(func(d place.Death) { died <- d })
+		link.Hear(place.Told{Died: func(d place.Death) { died <- d }})
 		for range deaths {
 			d := <-died
 			fmt.Printf("rank %d incarnation %d: %s, stderr %q, final %v\n", d.Rank, d.Incarnation, d.Reason, d.Stderr, d.Final)

@@ -71,6 +71,15 @@ func (a *Asker) Give(p Place, files []*os.File) error { return writePlace(a.conn
 // Tell tells the rank, which has got its place, how another one ended. It blocks while the rank reads nothing.
 func (a *Asker) Tell(d Death) error { return writeCBOR(a.conn, kindDeath, d) }
 
+// TellStopped tells the rank that the process of another one is stopped, or goes on. It blocks as Tell does.
+func (a *Asker) TellStopped(rank int, stopped bool) error {
+	h := frame.Header{Kind: kindStopped, Src: uint32(rank)}
+	if stopped {
+		h.ID = 1
+	}
+	return frame.Write(a.conn, h, nil)
+}
+
 // Relay answers who has asked for a relay: the link is there. Its bytes go through the connection that is returned.
 func (a *Asker) Relay() (net.Conn, error) {
 	return a.conn, frame.Write(a.conn, frame.Header{Kind: kindRelay}, nil)

@@ -5,6 +5,7 @@
 //	agent -> rank   place   rank, size, hub addresses, certificates; the hub's listeners as descriptors
 //	                refuse  why not (this rank was taken already, other protocol version)
 //	agent -> rank   death   how another rank's process ended (to rank 0)
+//	                stopped another rank's process is stopped, or goes on (to rank 0; if it is rank 0's, to all)
 //	rank -> agent   relayed my link to the hub goes through the relay, since no other way was found: why
 //	rank -> agent   orphan  my link to the hub has ended before the job has: what I do now may come of that
 //	rank -> agent   ran     what another rank had begun when the hub lost it (from rank 0)
@@ -27,7 +28,7 @@ import (
 )
 
 // Version of the rank-agent protocol.
-const Version = 6 // 2: deaths; 3: relays; 4: orphans; 5: what lost ranks ran; 6: heartbeats
+const Version = 7 // 2: deaths; 3: relays; 4: orphans; 5: what lost ranks ran; 6: heartbeats; 7: stopped ranks
 
 // Role is what a rank says it is.
 type Role uint8

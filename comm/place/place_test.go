@@ -125,7 +125,7 @@ func TestDeaths(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := make(chan Death, 2)
-	link.Died(func(d Death) { got <- d })
+	link.Hear(Told{Died: func(d Death) { got <- d }})
 	for i, want := range want {
 		if d := <-got; !reflect.DeepEqual(d, want) {
 			t.Errorf("got %+v, want %+v", d, want)

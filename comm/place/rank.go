@@ -26,9 +26,15 @@ type Link struct {
 	lost      chan struct{} // closed when the agent is gone
 	bye       sync.Once
 
-	mu     sync.Mutex
-	died   func(Death) // guarded by mu; nil before Died
-	deaths []Death     // guarded by mu: those that came before it
+	mu    sync.Mutex
+	to    *Told    // guarded by mu; nil before Hear
+	early []func() // guarded by mu: what came before it
+}
+
+// Told is called with what the agent has to tell, in order. No function may block; those that are nil are left out.
+type Told struct {
+	Died    func(Death)                  // how another rank's process ended; rank 0 is told
+	Stopped func(rank int, stopped bool) // another rank's process is stopped, or goes on; rank 0 is told, and of rank 0 all are
 }
 
 // Take asks this process's agent for its place. It returns ErrNoAgent where there is none, and the agent's own words
@@ -127,7 +133,7 @@ func listeners(files []*os.File, networks []string) ([]net.Listener, error) {
 	return ls, nil
 }
 
-// watch hears of deaths until the agent's end.
+// watch hears what the agent tells until its end.
 func (l *Link) watch() {
 	defer close(l.lost)
 	for {
@@ -136,29 +142,46 @@ func (l *Link) watch() {
 			return
 		}
 		var d Death
-		if h.Kind != kindDeath || cbor.Unmarshal(payload, &d) != nil {
+		switch {
+		case h.Kind == kindStopped:
+			l.pass(func() {
+				if l.to.Stopped != nil {
+					l.to.Stopped(int(h.Src), h.ID != 0)
+				}
+			})
+		case h.Kind == kindDeath && cbor.Unmarshal(payload, &d) == nil:
+			l.pass(func() {
+				if l.to.Died != nil {
+					l.to.Died(d)
+				}
+			})
+		default:
 			l.conn.Close() // it breaks the protocol
 			return
 		}
-		l.mu.Lock()
-		if l.died != nil {
-			l.died(d)
-		} else {
-			l.deaths = append(l.deaths, d)
-		}
-		l.mu.Unlock()
 	}
 }
 
-// Died has f called, which must not block, with each death that rank 0 is told of, one after the other.
-func (l *Link) Died(f func(Death)) {
+// pass tells something, now or later.
+func (l *Link) pass(tell func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.died = f
-	for _, d := range l.deaths {
-		f(d)
+	if l.to == nil {
+		l.early = append(l.early, tell)
+		return
 	}
-	l.deaths = nil
+	tell()
+}
+
+// Hear has what the agent tells, and has told before, passed on. It is called once.
+func (l *Link) Hear(to Told) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.to = &to
+	for _, tell := range l.early {
+		tell()
+	}
+	l.early = nil
 }
 
 // Lost is closed when the agent is gone, or after Close.

@@ -12,15 +12,16 @@ import (
 )
 
 const (
-	kindAsk     frame.Kind = 1 // rank -> agent: CBOR Ask
-	kindPlace   frame.Kind = 2 // agent -> rank: CBOR Place; the descriptors travel with its first byte
-	kindRefuse  frame.Kind = 3 // agent -> rank: text
-	kindBye     frame.Kind = 4 // rank -> agent: empty
-	kindDeath   frame.Kind = 5 // agent -> rank: CBOR Death
-	kindRelay   frame.Kind = 6 // agent -> rank: empty; the last frame on its connection
-	kindRelayed frame.Kind = 7 // rank -> agent: text
-	kindOrphan  frame.Kind = 8 // rank -> agent: empty
-	kindRan     frame.Kind = 9 // rank -> agent: CBOR Ran
+	kindAsk     frame.Kind = 1  // rank -> agent: CBOR Ask
+	kindPlace   frame.Kind = 2  // agent -> rank: CBOR Place; the descriptors travel with its first byte
+	kindRefuse  frame.Kind = 3  // agent -> rank: text
+	kindBye     frame.Kind = 4  // rank -> agent: empty
+	kindDeath   frame.Kind = 5  // agent -> rank: CBOR Death
+	kindRelay   frame.Kind = 6  // agent -> rank: empty; the last frame on its connection
+	kindRelayed frame.Kind = 7  // rank -> agent: text
+	kindOrphan  frame.Kind = 8  // rank -> agent: empty
+	kindRan     frame.Kind = 9  // rank -> agent: CBOR Ran
+	kindStopped frame.Kind = 10 // agent -> rank: Src: rank. ID 1: it is stopped, 0: it goes on
 )
 
 var limits = frame.Limits{
@@ -33,6 +34,7 @@ var limits = frame.Limits{
 	kindRelayed: 4 << 10,
 	kindOrphan:  frame.NoPayload,
 	kindRan:     16 << 10, // MaxRan names
+	kindStopped: frame.NoPayload,
 }
 
 // maxListeners bounds the descriptors that travel with a place.

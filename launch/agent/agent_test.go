@@ -56,6 +56,7 @@ type launcher struct {
 	frames  []frame.Header // all but output, beats
 	fails   []Failure
 	notes   []string
+	stops   []int // processes that were stopped; 0: it went on
 	staged  map[uint64]Staged
 	values  map[frame.Kind][]byte
 	credit  map[uint32]int  // of standard input
@@ -225,6 +226,8 @@ func (l *launcher) take(h frame.Header, payload []byte) {
 		l.fails = append(l.fails, f)
 	case KindNote:
 		l.notes = append(l.notes, string(payload))
+	case KindStopped:
+		l.stops = append(l.stops, int(h.ID))
 	case KindStaged:
 		l.staged[h.ID], _ = Decode[Staged](payload)
 	default:

@@ -133,11 +133,3 @@ func (a *agent) waitRanks() {
 		}
 	}
 }
-
-// noteStopped tells the user that a rank has been stopped, unless the agent itself did it.
-func (a *agent) noteStopped(r *rank, s syscall.Signal) {
-	if !a.suspended.Load() {
-		pid := r.pid.Load()
-		a.note("rank %d on %s (pid %d) is stopped by %s: kill -CONT %d there lets it go on", r.Rank.Rank, a.host, pid, signalName(s), pid)
-	}
-}

@@ -26,6 +26,7 @@ type rank struct {
 	end    ending        // read after ended
 	over   time.Time     // read after ended
 	killed atomic.Bool   // the agent had been told to end it
+	halted bool          // the launcher has been told that it is stopped; beat's own
 	told   chan struct{} // closed when its start has been told: its end is told after that
 }
 
@@ -139,7 +140,7 @@ func (a *agent) watch(r *rank, ours [3]int) {
 			r.end, r.over = e, time.Now()
 			close(r.ended)
 		},
-		stopped: func(s syscall.Signal) { a.noteStopped(r, s) },
+		stopped: a.lookSoon,
 	})
 	a.work.Go(func() {
 		<-r.ended

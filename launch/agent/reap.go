@@ -21,10 +21,11 @@ type reaper struct {
 	early    map[int]ending  // ended before expect was called; nil while nobody is being started
 }
 
-// watcher hears of one child. Neither function may block for long; stopped may be nil.
+// watcher hears of one child. Neither function may block for long; stopped, called when it is stopped or goes on, may be
+// nil.
 type watcher struct {
 	ended   func(ending)
-	stopped func(syscall.Signal)
+	stopped func()
 }
 
 func newReaper() *reaper {
@@ -37,17 +38,17 @@ func newReaper() *reaper {
 func (r *reaper) run() {
 	for {
 		var e ending
-		pid, err := syscall.Wait4(-1, &e.status, syscall.WUNTRACED, &e.usage)
+		pid, err := syscall.Wait4(-1, &e.status, syscall.WUNTRACED|syscall.WCONTINUED, &e.usage)
 		switch {
 		case err == syscall.EINTR:
 		case err != nil: // no child at all
 			<-r.wake
-		case e.status.Stopped():
+		case e.status.Stopped() || e.status.Continued():
 			r.mu.Lock()
 			stopped := r.children[pid].stopped
 			r.mu.Unlock()
 			if stopped != nil {
-				stopped(e.status.StopSignal())
+				stopped()
 			}
 		default:
 			r.ended(pid, e)

@@ -47,7 +47,7 @@ func hearDeaths() {
 		fmt.Println(err)
 		return
 	}
-	link.Died(func(d place.Death) { fmt.Println(d.Rank, d.Incarnation, d.Reason, d.Final) })
+	link.Hear(place.Told{Died: func(d place.Death) { fmt.Println(d.Rank, d.Incarnation, d.Reason, d.Final) }})
 	<-link.Lost()
 }
 

@@ -24,6 +24,7 @@ type seat struct {
 	mu    sync.Mutex
 	owner int          // pid of the process that has it, 0: free
 	asker *place.Asker // its connection
+	given bool         // it has its place
 	gone  chan bool    // receives, when the connection ends, whether the rank had said bye
 
 	orphan atomic.Bool // its link to the hub has ended before the job
@@ -45,6 +46,30 @@ func (s *seat) serves() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.asker != nil && s.asker.Ask.Role == place.Serve
+}
+
+// holder is the process that has it, 0 if none has.
+func (s *seat) holder() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.owner
+}
+
+// give notes that the process that has it knows its place.
+func (s *seat) give() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.given = true
+}
+
+// tell calls f with the connection of the process that has it, if that knows its place.
+func (s *seat) tell(f func(*place.Asker)) {
+	s.mu.Lock()
+	k, given := s.asker, s.given
+	s.mu.Unlock()
+	if given {
+		f(k)
+	}
 }
 
 // close ends the connection of the process that has it, if any.
@@ -162,9 +187,10 @@ func (a *agent) seat(c *net.UnixConn, s *Start) {
 	if err != nil && !left(err) {
 		a.note("agent on %s: place of rank %d: %v", a.host, k.Ask.Rank, err)
 	}
+	r.seat.give()
 	if k.Ask.Rank == 0 {
 		a.hub.close() // rank 0 has it now, and a hub without rank 0 must refuse, not queue
-		defer a.deaths.tell(k)()
+		defer a.bulletin.tell(k)()
 	}
 	left := k.Wait(place.News{
 		Relayed: func(why string) {

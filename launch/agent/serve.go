@@ -61,10 +61,11 @@ type agent struct {
 	ledger  ledger
 	oom     *oomCounter
 
-	leaving bool          // the launcher has said bye
-	started chan struct{} // closed when Started or a Failure has been sent
-	planned *plan         // what ranks are started with, nil if that failed; read after started
-	deaths  *deaths
+	leaving  bool          // the launcher has said bye
+	started  chan struct{} // closed when Started or a Failure has been sent
+	planned  *plan         // what ranks are started with, nil if that failed; read after started
+	bulletin *bulletin
+	look     chan struct{} // has room for one: a rank may have been stopped
 
 	mu    sync.Mutex
 	ranks map[int]*rank // in their present incarnations; guarded by mu, but for whether it is nil: no start has come
@@ -78,7 +79,7 @@ type agent struct {
 func Serve(ctx context.Context, rwc io.ReadWriteCloser, cfg Config) error {
 	a := &agent{
 		cfg: cfg, conn: NewConn(rwc), stages: map[uint64]*staging{},
-		credit: newWindow(OutputWindow), started: make(chan struct{}), deaths: newDeaths(),
+		credit: newWindow(OutputWindow), started: make(chan struct{}), bulletin: newBulletin(), look: make(chan struct{}, 1),
 	}
 	a.ledger.file = cfg.Ledger
 	a.life, a.die = context.WithCancel(context.Background())
@@ -169,15 +170,20 @@ func (a *agent) clock(stop <-chan struct{}) {
 	}
 }
 
-// beat may block in Send, so it is apart from the clock.
+// beat tells that this agent lives, and which of its ranks are stopped. It may block in Send, so it is apart from the
+// clock.
 func (a *agent) beat(stop <-chan struct{}) {
 	for {
 		select {
 		case <-stop:
 			return
+		case <-a.look:
+			a.lookForStopped()
+			continue
 		case <-time.After(frame.Interval(a.timeout())):
 		}
 		if !a.suspended.Load() {
+			a.lookForStopped()
 			a.conn.Send(frame.Header{Kind: KindBeat}, nil)
 		}
 	}
@@ -237,7 +243,9 @@ func (a *agent) handle(h frame.Header, payload []byte) error {
 	case KindRespawn:
 		return a.respawn(int(h.Dst), uint32(h.ID))
 	case KindDeath:
-		return a.deaths.add(payload)
+		return a.bulletin.death(payload)
+	case KindStopped:
+		a.tellStopped(int(h.Src), h.ID != 0)
 	case KindSuspend:
 		a.suspended.Store(true)
 		a.signalAll(syscall.SIGSTOP)

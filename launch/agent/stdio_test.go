@@ -280,12 +280,10 @@ func TestSuspend(t *testing.T) {
 	until(t, "the rank to stop", stopped)
 	l.sendID(KindResume, 0)
 	until(t, "the rank to go on", func() bool { return !stopped() })
-	syscall.Kill(pids[0], syscall.SIGSTOP) // by somebody else: worth a note
-	l.wait("a note", func() bool {
-		return len(l.notes) == 1 && strings.Contains(l.notes[0], fmt.Sprintf("rank 0 on here (pid %d) is stopped by SIGSTOP", pids[0]))
-	})
+	syscall.Kill(pids[0], syscall.SIGSTOP) // by somebody else: worth a word
+	l.wait("the word that it is stopped", func() bool { return len(l.stops) == 1 && l.stops[0] == pids[0] })
 	l.sendID(KindSignal, uint64(syscall.SIGCONT))
-	until(t, "the rank to go on", func() bool { return !stopped() })
+	l.wait("the word that it goes on", func() bool { return len(l.stops) == 2 && l.stops[1] == 0 })
 	l.sendID(KindKill, 5000)
 	if x := l.exited(1)[0]; x.Signal != int(syscall.SIGTERM) {
 		t.Errorf("%+v", x)

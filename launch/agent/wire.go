@@ -7,7 +7,7 @@ import (
 )
 
 // Version of the launcher-agent protocol.
-const Version = 10 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran; 7: limits; 8: where libraries are; 9: heartbeats; 10: programs that launch themselves
+const Version = 11 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran; 7: limits; 8: where libraries are; 9: heartbeats; 10: programs that launch themselves; 11: stopped ranks
 
 // The launcher-agent protocol: frames of comm/frame over any byte stream (socketpair, ssh session, TLS), structured
 // payloads in CBOR. Both ends may send ahead: frames are handled in order, so a launcher that needs no answer does not wait.
@@ -36,6 +36,8 @@ const Version = 10 // 2: respawn, death; 3: relays; 4: credit for input that was
 //	respawn    rank, incarnation       ->                (a serve rank that is lost)
 //	                                   <-   respawned  pid, or why not
 //	death      how a rank ended        ->                (agent of rank 0, which tells it)
+//	                                   <-   stopped    a rank's process is stopped, or goes on
+//	stopped    the same                ->                (agent of rank 0, which tells it; if it is rank 0, all agents)
 //	                                   <-   ran        what a rank ran that the hub has lost (agent of rank 0)
 //	beat                              <->   beat       every frame.Interval, whatever else flows
 //	bye        after the last exit     ->
@@ -94,6 +96,7 @@ const (
 	KindRelayClose   frame.Kind = 35 // text: why, if it is to be told. ID 0: all relays of Src, whose agent is lost
 	KindRelayed      frame.Kind = 36 // Src: rank. Text: what is wrong with each address of the hub
 	KindRan          frame.Kind = 37 // CBOR place.Ran
+	KindStopped      frame.Kind = 38 // Src: rank. ID: its process that is stopped; 0: it goes on
 )
 
 // Windows of the two flow-controlled directions, in bytes.
@@ -118,7 +121,7 @@ var limits = frame.Limits{
 	KindRole: frame.NoPayload, KindExit: 64 << 10, KindFailure: 64 << 10, KindNote: 4 << 10,
 	KindBeat: frame.NoPayload, KindBye: frame.NoPayload, KindDone: frame.NoPayload, KindUnwritable: frame.NoPayload,
 	KindRespawn: frame.NoPayload, KindRespawned: 64 << 10, KindDeath: 16 << 10,
-	KindRelayOpen: frame.NoPayload, KindRelayBytes: RelayLen, KindRelayCredit: 4, KindRelayClose: 4 << 10, KindRelayed: 4 << 10, KindRan: 16 << 10,
+	KindRelayOpen: frame.NoPayload, KindRelayBytes: RelayLen, KindRelayCredit: 4, KindRelayClose: 4 << 10, KindRelayed: 4 << 10, KindStopped: frame.NoPayload, KindRan: 16 << 10,
 }
 
 // Hello opens the conversation.
