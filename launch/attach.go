@@ -49,7 +49,7 @@ func (c *Config) attach() error {
 		return err
 	}
 	c.Args, c.attached = os.Args[1:], true
-	if c.MinServers > len(c.Servers) {
+	if c.MinServers > len(c.Servers) && !c.Discover {
 		return failf(StatusUsage, "launch.MinServers(%d): there are %s", c.MinServers, count(len(c.Servers), "server"))
 	}
 	here := c.here()
@@ -59,7 +59,7 @@ func (c *Config) attach() error {
 		}
 		c.Nodes = slices.Delete(c.Nodes, i, i+1)
 	}
-	if c.RootIdle && len(c.Nodes)+len(c.Servers) == 0 {
+	if c.RootIdle && len(c.Nodes)+len(c.Servers) == 0 && !c.Discover {
 		return failf(StatusUsage, "launch.Local(0) and no other machine: nobody would run a task")
 	}
 	c.Nodes = append([]hostfile.Node{here}, c.Nodes...)

@@ -15,7 +15,7 @@ func (j *job) discover() error {
 	}
 	found, err := findServers(j.ctx, j.Keys)
 	if err != nil {
-		return failf(StatusFailed, "--discover: %v", err)
+		return failf(StatusFailed, "search for servers: %v", err)
 	}
 	for _, n := range found {
 		named := func(o hostfile.Node) bool { return o.Host == n.Host && o.Port == n.Port }
@@ -24,10 +24,10 @@ func (j *job) discover() error {
 		}
 	}
 	if len(j.Servers) == 0 {
-		return failf(StatusFailed, "--discover: no ppserver answers: one is found if it was started with --announce, on a network of this machine, and has our secret")
+		return failf(StatusFailed, "search for servers: none answers: one is found that was started with --announce, on a network of this machine, and has our secret")
 	}
 	if len(j.Servers) < j.MinServers {
-		return failf(StatusFailed, "--discover: %d of at least %d servers answer (--min-servers)", len(j.Servers), j.MinServers)
+		return failf(StatusFailed, "search for servers: there are %d, and at least %d are wanted", len(j.Servers), j.MinServers)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pprun/pprun/hostfile"
+	"github.com/pprun/pprun/launch/agent"
 )
 
 // Here is the launcher for this machine: the agent is this executable once more, as a process of its own.
@@ -39,7 +40,7 @@ func (h Here) launch() (io.ReadWriteCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	ours, theirs, err := socketpair()
+	ours, theirs, err := agent.Pair()
 	if err != nil {
 		return nil, err
 	}
@@ -62,22 +63,6 @@ func (h Here) launch() (io.ReadWriteCloser, error) {
 		return nil, err
 	}
 	return &localConn{Conn: ours, pid: pid}, nil
-}
-
-// socketpair returns the launcher's end, which knows deadlines, and the agent's.
-func socketpair() (net.Conn, *os.File, error) {
-	fds, err := cloexecPair()
-	if err != nil {
-		return nil, nil, err
-	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), "agent"), os.NewFile(uintptr(fds[1]), "launcher")
-	defer ours.Close()
-	conn, err := net.FileConn(ours)
-	if err != nil {
-		theirs.Close()
-		return nil, nil, err
-	}
-	return conn, theirs, nil
 }
 
 // localConn is the connection to an agent that is our child.

@@ -59,6 +59,16 @@ func Servers(names ...string) Option {
 	}
 }
 
+// Discover adds the ppservers on the networks of this machine that announce themselves (ppserver --announce) and have the
+// secret that ppserver keygen --secret made. What they offer is found when the job starts, which takes a second. Without the
+// secret none is believed; it stays in its file.
+func Discover() Option {
+	return func(c *Config) error {
+		c.open, c.Discover = true, true
+		return nil
+	}
+}
+
 // Hosts adds the machines of a hosts file, which are reached by ssh as by pprun --hosts. Where this machine is among them,
 // the file says how many ranks it has.
 func Hosts(file string) Option {

@@ -31,6 +31,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "flood" {
 		flood(os.Args[2])
 	}
+	if len(os.Args) == 2 && os.Args[1] == "discovering" {
+		beDiscovering()
+	}
 	if len(os.Args) > 2 && os.Args[1] == "tasking" {
 		beTasking()
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pprun/pprun/comm"
+	"github.com/pprun/pprun/launch"
 	"github.com/pprun/pprun/scripts/lab/labtest"
 )
 
@@ -234,14 +237,28 @@ func discovered(t *testing.T, f *farmed) {
 	if r.want(t, 0, `^$`); !strings.Contains(r.stdout, "node1\n") || !strings.Contains(r.stdout, "node3\n") || strings.Contains(r.stdout, "node2\n") {
 		t.Errorf("stdout:\n%s", r.stdout)
 	}
-	discover(f.Path("secret"), "--min-servers", "3", "true").want(t, 125, `^pprun: --discover: 2 of at least 3 servers answer \(--min-servers\)\n$`)
-	discover(f.Path("stranger"), "true").want(t, 125, `^pprun: --discover: no ppserver answers`)
-	discover("/root/.config/pprun", "true").want(t, 125, `^pprun: --discover: servers are found by a secret .*: ppserver keygen --secret\n$`)
+	r = f.finish(f.Exec("head", "env", "PPRUN_KEYS="+f.Path("secret"), f.pprun, "discovering"))
+	if r.want(t, 0, `^$`); r.stdout != "3 machines\n" {
+		t.Errorf("a program that discovers: %q", r.stdout)
+	}
+	discover(f.Path("secret"), "--min-servers", "3", "true").want(t, 125, `^pprun: search for servers: there are 2, and at least 3 are wanted\n$`)
+	discover(f.Path("stranger"), "true").want(t, 125, `^pprun: search for servers: none answers`)
+	discover("/root/.config/pprun", "true").want(t, 125, `^pprun: search for servers: servers are found by a secret .*: ppserver keygen --secret\n$`)
+}
+
+// beDiscovering is a program that finds its servers itself.
+func beDiscovering() {
+	comm.Main(func(_ context.Context, c *comm.Comm) error {
+		_, err := fmt.Println(len(c.Nodes()), "machines")
+		return err
+	}, comm.Via(launch.Discover(), launch.MinServers(2), launch.Local(0)))
 }
 
 // gone waits until nothing is left of clients.
 func (f *farmed) gone(hosts ...string) {
 	f.t.Helper()
+	began := time.Now()
+	defer func() { f.t.Logf("gone from %v after %v", hosts, time.Since(began).Round(10*time.Millisecond)) }()
 	for _, host := range hosts {
 		f.WaitGone(host, func(p labtest.Process) bool {
 			return f.working(p) || len(p.Args) > 1 && (p.Args[1] == "agent" || p.Args[1] == "guard")
@@ -311,8 +328,10 @@ func strangers(t *testing.T, f *farmed) {
 	if line, err := lines.ReadString('\n'); err != nil {
 		t.Fatalf("%q, %v", line, err)
 	}
+	began := time.Now()
 	r := f.with("node1*2", "--local", "0", f.Path("primes"))
 	r.want(t, 0, `^$`)
+	t.Logf("served after %v", time.Since(began).Round(10*time.Millisecond))
 	flood.Process.Kill()
 	flood.Wait()
 	if n := strings.Count(f.said["node1"].String(), "msg=refused "); n == 0 || n > 200 {

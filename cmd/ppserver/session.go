@@ -47,7 +47,7 @@ func (c *session) close() { c.raw.Close() }
 // run starts the agent and carries bytes until both have ended. It says how the agent ended.
 func (c *session) run() string {
 	defer c.close()
-	ours, theirs, err := socketpair()
+	ours, theirs, err := agent.Pair()
 	if err != nil {
 		return err.Error()
 	}
@@ -173,28 +173,6 @@ func keep(names []string) []string {
 		}
 	}
 	return env
-}
-
-// socketpair returns our end and the agent's.
-func socketpair() (*net.UnixConn, *os.File, error) {
-	syscall.ForkLock.RLock()
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
-	if err == nil {
-		syscall.CloseOnExec(fds[0])
-		syscall.CloseOnExec(fds[1])
-	}
-	syscall.ForkLock.RUnlock()
-	if err != nil {
-		return nil, nil, err
-	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), "agent"), os.NewFile(uintptr(fds[1]), "launcher")
-	defer ours.Close()
-	conn, err := net.FileConn(ours)
-	if err != nil {
-		theirs.Close()
-		return nil, nil, err
-	}
-	return conn.(*net.UnixConn), theirs, nil
 }
 
 // ownExecutable is a path to this very program, even if its file has been replaced since.

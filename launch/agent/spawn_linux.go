@@ -20,6 +20,11 @@ func pipe() (r, w int, err error) {
 	return p[0], p[1], err
 }
 
+// cloexecPair returns two connected sockets that children do not inherit.
+func cloexecPair() ([2]int, error) {
+	return unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+}
+
 // adoptOrphans makes the agent the parent of every descendant whose parent has ended.
 func adoptOrphans() { unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }
 
