@@ -7,7 +7,32 @@ d=@DIGEST@ n=@NONCE@ size=@SIZE@
 # The marker is put together here, so that an echo of this script does not contain it.
 say() { printf '\n%s-%s:%s\n' pprun "$n" "$1"; }
 
-mine() { [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ]; }
+# mine says whether a directory is ours alone, and a file in it, if there is one: neither is another's or a link, others
+# can write to neither, and nobody can put something else in their place. It sets real, the directory's name without links.
+mine() {
+	[ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ] && [ ! -k "$1" ] && real=`cd "$1" && pwd -P` || return 1
+	[ -z "$2" ] || { [ -f "$1/$2" ] && [ ! -L "$1/$2" ] && [ -O "$1/$2" ]; } || return 1
+	p=$real
+	set -- "$real" ${2:+"$real/$2"}
+	while [ -n "$p" ]; do
+		p=${p%/*}
+		set -- "$@" "${p:-/}"
+	done
+	LC_ALL=C ls -ldn "$@" 2>/dev/null | (
+		root= users=
+		while read -r mode links uid rest; do # from / down
+			case $mode in
+			[d-]????-??-* | d????????[tT]*) root=${root:-$uid} users="$users $uid" ;;
+			*) exit 1 ;;
+			esac
+		done
+		[ -n "$root" ] || exit 1
+		me=${users##* }
+		for uid in $users; do
+			[ "$uid" = "$root" ] || [ "$uid" = "$me" ] || exit 1
+		done
+	)
+}
 
 become() {
 	say "agent $1"
@@ -30,7 +55,7 @@ unpack() { if [ $packed = gzip ]; then gzip -dc; else cat; fi; }
 take() {
 	t=$1/.agent-$n
 	head -c "$2" | { unpack >"$t"; cat >/dev/null; } 2>/dev/null
-	[ "`wc -c <"$t"`" -eq "$size" ] && chmod 700 "$t" && mv -f "$t" "$1/agent-$d" && return 0
+	[ "`wc -c <"$t"`" -eq "$size" ] && chmod 700 "$t" && [ ! -d "$1/agent-$d" ] && mv -f "$t" "$1/agent-$d" && return 0
 	rm -f "$t"
 	return 1
 }
@@ -38,7 +63,7 @@ take() {
 # have becomes the agent that is in one of the directories.
 have() {
 	for c; do
-		[ -x "$c/agent-$d" ] && mine "$c" && become "$c/agent-$d"
+		[ -x "$c/agent-$d" ] && mine "$c" "agent-$d" && become "$real/agent-$d"
 	done
 	return 0
 }
@@ -66,11 +91,11 @@ main() {
 	tried=
 	for c; do
 		mkdir -p "$c" 2>/dev/null
-		mine "$c" || { tried="$tried, $c: cannot be made or is not ours"; continue; }
-		runs "$c" || { tried="$tried, $c: cannot be written or is mounted noexec"; continue; }
+		mine "$c" || { tried="$tried, $c: cannot be made, or others may write there or above it"; continue; }
+		runs "$real" || { tried="$tried, $c: cannot be written or is mounted noexec"; continue; }
 		order
 		[ "$bytes" = 0 ] && have "$@" && order
-		take "$c" "$bytes" && become "$c/agent-$d"
+		take "$real" "$bytes" && become "$real/agent-$d"
 		tried="$tried, $c: is full or over quota"
 	done
 	say "nowhere ${tried#, }"

@@ -3,11 +3,13 @@ package launch
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/pprun/pprun/launch/agent"
@@ -99,24 +101,70 @@ func TestBootstrap(t *testing.T) {
 	}
 }
 
-// A directory that others made, or that is a link, is passed over.
-func TestBootstrapDistrustsLinks(t *testing.T) {
-	home, victim := t.TempDir(), t.TempDir()
-	if err := os.Mkdir(filepath.Join(home, ".cache"), 0o700); err != nil {
+// Whatever others have planted where the agent is kept, or could put there, is passed over and not executed.
+func TestBootstrapDistrusts(t *testing.T) {
+	digest, err := agent.Identity()
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(victim, filepath.Join(home, ".cache", "pprun")); err != nil {
-		t.Fatal(err)
-	}
-	good := t.TempDir()
-	if _, err := shell(t, []string{"sh"}, "HOME="+home, "XDG_RUNTIME_DIR="+good, "PPRUN_TEST_AGENT=1"); err != nil {
-		t.Fatal(err)
-	}
-	if files, _ := os.ReadDir(victim); len(files) != 0 {
-		t.Errorf("the victim's directory holds %v", files)
-	}
-	if files, _ := os.ReadDir(filepath.Join(good, "pprun")); len(files) != 1 {
-		t.Errorf("the good directory holds %v", files)
+	const nobody = 65534
+	for _, c := range []struct {
+		name string
+		root bool                                  // only root can do it
+		do   func(home, cache, agent string) error // in a cache that holds an agent
+	}{
+		{"link in place of the cache", false, func(home, cache, agent string) error {
+			return errors.Join(os.Rename(cache, home+"/elsewhere"), os.Symlink(home+"/elsewhere", cache))
+		}},
+		{"cache of another", true, func(home, cache, agent string) error { return os.Chown(cache, nobody, nobody) }},
+		{"cache for all to write", false, func(home, cache, agent string) error { return os.Chmod(cache, 0o777) }},
+		{"cache for the group to write", false, func(home, cache, agent string) error { return os.Chmod(cache, 0o770) }},
+		{"cache for all to write, sticky", false, func(home, cache, agent string) error { return os.Chmod(cache, 0o777|os.ModeSticky) }},
+		{"parent for all to write", false, func(home, cache, agent string) error { return os.Chmod(home+"/.cache", 0o777) }},
+		{"parent for the group to write", false, func(home, cache, agent string) error { return os.Chmod(home, 0o775) }},
+		{"parent of another", true, func(home, cache, agent string) error { return os.Chown(home, nobody, nobody) }},
+		{"agent of another", true, func(home, cache, agent string) error { return os.Chown(agent, nobody, nobody) }},
+		{"agent for all to write", false, func(home, cache, agent string) error { return os.Chmod(agent, 0o777) }},
+		{"agent for the group to write", false, func(home, cache, agent string) error { return os.Chmod(agent, 0o770) }},
+		{"link in place of the agent", false, func(home, cache, agent string) error {
+			return errors.Join(os.Rename(agent, home+"/agent"), os.Symlink(home+"/agent", agent))
+		}},
+		{"fifo in place of the agent", false, func(home, cache, agent string) error {
+			return errors.Join(os.Remove(agent), syscall.Mkfifo(agent, 0o700))
+		}},
+		{"directory in place of the agent", false, func(home, cache, agent string) error {
+			return errors.Join(os.Remove(agent), os.Mkdir(agent, 0o700))
+		}},
+		{"nothing", false, func(home, cache, agent string) error { return nil }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.root && os.Getuid() != 0 {
+				t.Skip("needs root, to make files of another user")
+			}
+			home, good := t.TempDir(), t.TempDir()
+			cache := filepath.Join(home, ".cache", "pprun")
+			planted := filepath.Join(cache, "agent-"+digest)
+			if err := os.MkdirAll(cache, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(planted, []byte("#!/bin/sh\ntouch "+home+"/executed\nprintf '"+agentWords+"'\n"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.do(home, cache, planted); err != nil {
+				t.Fatal(err)
+			}
+			r, err := shell(t, []string{"sh"}, "HOME="+home, "XDG_RUNTIME_DIR="+good, "PPRUN_TEST_AGENT=1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(r, make([]byte, len(agentWords))); err != nil {
+				t.Fatal(err)
+			}
+			_, err = os.Stat(home + "/executed")
+			if executed := err == nil; executed != (c.name == "nothing") {
+				t.Errorf("what lay there was executed: %v", executed)
+			}
+		})
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/pprun/pprun/launch/own"
 )
 
 // build builds a Go package directory or file into a temporary directory. The result is a static program of the same
@@ -24,9 +26,9 @@ func build(ctx context.Context, name string, p platform) (target, error) {
 	if _, err := exec.LookPath("go"); err != nil {
 		return target{}, failf(StatusFailed, "%s: cannot build it: no go command on PATH: install Go, or name a built program", name)
 	}
-	tmp, err := os.MkdirTemp("", "pprun-build-")
+	tmp, err := own.MkdirTemp("pprun-build-")
 	if err != nil {
-		return target{}, err
+		return target{}, failf(StatusFailed, "%s: cannot build it: %v", name, err)
 	}
 	t := target{name: name, remove: func() { os.RemoveAll(tmp) }}
 	abs, err := filepath.Abs(dir)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/pprun/pprun/launch/agent"
+	"github.com/pprun/pprun/launch/own"
 )
 
 // pprun itself: the module, and the command in it that is the agent.
@@ -121,7 +122,7 @@ func foreignAgent(ctx context.Context, p platform) (*executable, error) {
 
 // buildAgent builds pprun for another platform. The result is kept, for as long as this executable is the same.
 func buildAgent(ctx context.Context, p platform) (*executable, error) {
-	own, err := agent.Identity()
+	self, err := agent.Identity()
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +131,13 @@ func buildAgent(ctx context.Context, p platform) (*executable, error) {
 		return nil, err
 	}
 	dir := filepath.Join(cache, "pprun")
-	file := filepath.Join(dir, fmt.Sprintf("pprun-%s-%s-%.16s", p.OS, p.Arch, own))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if dir, err = own.Dir(dir); err != nil {
+		return nil, fmt.Errorf("%s, where it would be kept: %w", filepath.Join(cache, "pprun"), err)
+	}
+	file := filepath.Join(dir, fmt.Sprintf("pprun-%s-%s-%.16s", p.OS, p.Arch, self))
 	if e, err := openExecutable(file); err == nil {
 		return e, nil
 	}
@@ -139,9 +146,6 @@ func buildAgent(ctx context.Context, p platform) (*executable, error) {
 	}
 	source, err := ownSource(ctx)
 	if err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
 	tmp, err := os.MkdirTemp(dir, ".build-")

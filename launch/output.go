@@ -13,6 +13,7 @@ import (
 
 	"github.com/pprun/pprun/comm/frame"
 	"github.com/pprun/pprun/launch/agent"
+	"github.com/pprun/pprun/launch/own"
 )
 
 // output takes the ranks' output from the agents' readers to standard output and error, or to files, with labels.
@@ -160,7 +161,7 @@ func openFiles(pattern string, p *Placement, wrote func(node, bytes int), broken
 		name := fileName(pattern, rank, p.Hosts[n])
 		s := f.sinks[name]
 		if s == nil {
-			file, err := os.Create(name)
+			file, err := own.Create(name, 0o666)
 			if err != nil {
 				for _, s := range f.sinks {
 					<-s.close()

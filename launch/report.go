@@ -15,6 +15,7 @@ import (
 
 	"github.com/pprun/pprun/comm/place"
 	"github.com/pprun/pprun/launch/agent"
+	"github.com/pprun/pprun/launch/own"
 	"golang.org/x/sys/unix"
 )
 
@@ -141,6 +142,9 @@ func lastLines(text []byte, most int) []string {
 // checkReport says why a report could not be written, before anything runs for which it would be.
 func checkReport(name string) error {
 	refuse := func(why string) error { return failf(StatusUsage, "--report %s: %s", name, why) }
+	if _, err := own.Target(name); err != nil {
+		return refuse(err.Error())
+	}
 	switch st, err := os.Stat(name); {
 	case err == nil && st.IsDir():
 		return refuse("is a directory: want the name of a file")
@@ -174,9 +178,9 @@ func underlying(err error) error {
 
 // writeReport writes the report of a job that has ended: all of it, or nothing.
 func (j *job) writeReport(status int, reason string) error {
-	name := j.Report
-	if real, err := filepath.EvalSymlinks(name); err == nil {
-		name = real
+	name, err := own.Target(j.Report)
+	if err != nil { // others have been there meanwhile
+		return err
 	}
 	f, err := createBeside(name, j.id)
 	if err != nil {

@@ -20,11 +20,12 @@ const module = "github.com/pprun/pprun"
 // A name without a dot is a package of this module. Arrows point down only. Tests are free.
 var allowed = map[string]string{
 	"cmd/pprun":    "launch launch/agent ssh hostfile comm/place github.com/spf13/pflag golang.org/x/sys golang.org/x/term",
-	"cmd/ppserver": "launch launch/agent launch/door hostfile comm/place github.com/spf13/pflag",
+	"cmd/ppserver": "launch launch/agent launch/door launch/own hostfile comm/place github.com/spf13/pflag",
 
-	"launch":       "launch/agent launch/door ssh hostfile comm/frame comm/place github.com/klauspost/compress golang.org/x/sys golang.org/x/term",
-	"launch/agent": "comm/frame comm/place github.com/fxamacker/cbor/v2 github.com/klauspost/compress golang.org/x/sys",
-	"launch/door":  "comm/frame",
+	"launch":       "launch/agent launch/door launch/own ssh hostfile comm/frame comm/place github.com/klauspost/compress golang.org/x/sys golang.org/x/term",
+	"launch/agent": "launch/own comm/frame comm/place github.com/fxamacker/cbor/v2 github.com/klauspost/compress golang.org/x/sys",
+	"launch/door":  "launch/own comm/frame",
+	"launch/own":   "",
 	"ssh":          "golang.org/x/crypto/ssh github.com/skeema/knownhosts github.com/kevinburke/ssh_config golang.org/x/sys golang.org/x/term",
 	"hostfile":     "",
 

@@ -49,6 +49,7 @@ func TestSecurity(t *testing.T) {
 		{"T2 another user", otherUsers},
 		{"T1 cores", cores},
 		{"T3 network", neighbours},
+		{"T4 planted files", planted},
 		{"T10 hosts files", hostileHosts},
 		{"T10 arguments", oddArguments},
 		{"T11 ssh agent", forwardedAgent},

@@ -177,6 +177,28 @@ func TestIdle(t *testing.T) {
 	}
 }
 
+// What others have put in the place of the pid file is left alone.
+func TestPlantedPidFile(t *testing.T) {
+	public, victim := t.TempDir(), filepath.Join(t.TempDir(), "victim")
+	if err := errors.Join(os.Chmod(public, 0o777|fs.ModeSticky), os.WriteFile(victim, []byte("precious"), 0o600), os.Symlink(victim, public+"/link"),
+		os.Link(victim, public+"/name"), syscall.Mkfifo(public+"/pipe", 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"link": "is no regular file", "pipe": "is no regular file", "name": "has another name elsewhere"} {
+		args := []string{"-P", filepath.Join(public, name), "--listen", "127.0.0.1:" + freePort(t)}
+		if os.Getuid() == 0 {
+			args = append(args, "--run-as", "nobody")
+		}
+		out, err := command(filepath.Join(t.TempDir(), "keys"), args...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "--pid-file: open "+public+"/"+name+": "+want) {
+			t.Errorf("%s: %v, %s", name, err, out)
+		}
+	}
+	if b, err := os.ReadFile(victim); string(b) != "precious" {
+		t.Errorf("the victim holds %q, %v", b, err)
+	}
+}
+
 // TERM lets clients finish and takes no new ones.
 func TestDrain(t *testing.T) {
 	r := start(t, "--log-format", "json")

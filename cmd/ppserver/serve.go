@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pprun/pprun/launch/door"
+	"github.com/pprun/pprun/launch/own"
 )
 
 // server is a ppserver that runs.
@@ -63,7 +64,7 @@ func serve(o *options) error {
 		defer done()
 	}
 	if o.pidFile != "" {
-		if err := os.WriteFile(o.pidFile, fmt.Appendln(nil, os.Getpid()), 0o644); err != nil {
+		if err := writePID(o.pidFile); err != nil {
 			return err
 		}
 		defer os.Remove(o.pidFile)
@@ -74,6 +75,16 @@ func serve(o *options) error {
 	s.listener.Close()
 	s.work.Wait()
 	return nil
+}
+
+// writePID writes this process's number into a file.
+func writePID(path string) error {
+	f, err := own.Create(path, 0o644)
+	if err != nil {
+		return fmt.Errorf("--pid-file: %w", err)
+	}
+	_, err = fmt.Fprintln(f, os.Getpid())
+	return errors.Join(err, f.Close())
 }
 
 // open makes all that can fail.

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/pprun/pprun/launch/own"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,7 +21,7 @@ import (
 // are replaced so, never changed: whoever has one open goes on with it. Eviction (evict.go) goes by the times of the
 // SHA256 directories, which every use sets, and spares what agents use.
 type cache struct {
-	path string
+	path string // without links
 	root *os.Root
 }
 
@@ -52,7 +53,8 @@ func openCache(path string, create bool) (*cache, error) {
 			return nil, errors.New(reason(err))
 		}
 	}
-	if err := ownDir(path); err != nil {
+	path, err := own.Dir(path)
+	if err != nil {
 		return nil, err
 	}
 	root, err := os.OpenRoot(path)
@@ -101,7 +103,21 @@ func (c *cache) take(digest, name string) (*os.File, error) {
 
 var errCorrupt = errors.New("its bytes are not those of its digest")
 
+// ours checks the directory of a digest: one that another has put there, when the cache was open to all, stays his.
+func (c *cache) ours(digest string) error {
+	if _, err := c.root.Lstat(digest); err != nil {
+		return err
+	}
+	if _, err := own.Dir(filepath.Join(c.path, digest)); err != nil {
+		return fmt.Errorf("%s %w: remove it", digest, err)
+	}
+	return nil
+}
+
 func (c *cache) open(digest, name string) (*os.File, error) {
+	if err := c.ours(digest); err != nil {
+		return nil, err
+	}
 	f, err := c.root.OpenFile(filepath.Join(digest, name), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -138,6 +154,9 @@ const temporary = ".new-"
 func (c *cache) create(digest string) (f *os.File, name string, err error) {
 	defer c.using()()
 	if err := c.root.Mkdir(digest, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, "", err
+	}
+	if err := c.ours(digest); err != nil {
 		return nil, "", err
 	}
 	name = filepath.Join(digest, temporary+rand.Text())

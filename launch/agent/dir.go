@@ -7,7 +7,8 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"syscall"
+
+	"github.com/pprun/pprun/launch/own"
 )
 
 // maxSocketDir leaves room in a socket's path for the sockets' own names.
@@ -67,6 +68,9 @@ func (d *dirs) ensure(p *string, job string, parents []string, longest int) (str
 
 // create makes a directory of the job below parent, and locks it where locks can be had.
 func (d *dirs) create(parent, job string, longest int) (path string, err error) {
+	if parent, err = own.Parent(parent); err != nil {
+		return "", err
+	}
 	path, err = os.MkdirTemp(parent, dirPrefix+job+"-")
 	if err != nil {
 		return "", err
@@ -74,7 +78,7 @@ func (d *dirs) create(parent, job string, longest int) (path string, err error) 
 	if len(path) > longest {
 		err = fmt.Errorf("the path of a socket there would be too long")
 	} else {
-		err = ownDir(path)
+		_, err = own.Dir(path)
 	}
 	if err != nil {
 		os.Remove(path)
@@ -84,37 +88,6 @@ func (d *dirs) create(parent, job string, longest int) (path string, err error) 
 		d.locks = append(d.locks, lock)
 	}
 	return path, nil
-}
-
-// ownDir checks that path itself is a directory that only this user may change.
-func ownDir(path string) error {
-	dir, err := openOwnDir(path)
-	if err != nil {
-		return err
-	}
-	return dir.Close()
-}
-
-// openOwnDir opens such a directory.
-func openOwnDir(path string) (*os.File, error) {
-	dir, err := os.OpenFile(path, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
-	if err != nil {
-		return nil, errors.New(reason(err))
-	}
-	var st syscall.Stat_t
-	err = syscall.Fstat(int(dir.Fd()), &st)
-	switch {
-	case err != nil:
-	case int(st.Uid) != os.Getuid():
-		err = fmt.Errorf("belongs to uid %d", st.Uid)
-	case st.Mode&0o022 != 0:
-		err = fmt.Errorf("others may write there (mode %#o)", st.Mode&0o777)
-	}
-	if err != nil {
-		dir.Close()
-		return nil, err
-	}
-	return dir, nil
 }
 
 // remove deletes the directories with all they hold.

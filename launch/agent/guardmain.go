@@ -12,6 +12,7 @@ import (
 
 	"github.com/pprun/pprun/comm/frame"
 	"github.com/pprun/pprun/comm/place"
+	"github.com/pprun/pprun/launch/own"
 )
 
 // What a guard finds in its environment.
@@ -97,8 +98,10 @@ func (e *estate) clear() {
 		time.Sleep(10 * time.Millisecond) // for what was born meanwhile
 	}
 	for _, p := range e.paths {
-		if ownDir(p) == nil || ownDir(filepath.Dir(p)) == nil {
-			os.RemoveAll(p)
+		for _, dir := range []string{p, filepath.Dir(p)} { // a directory of the job's, or a file in the cache
+			if _, err := own.Dir(dir); err == nil {
+				os.RemoveAll(p)
+			}
 		}
 	}
 }

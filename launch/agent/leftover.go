@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/pprun/pprun/launch/own"
 )
 
 // dirPrefix begins the names of jobs' directories; the job's id follows.
@@ -18,7 +20,11 @@ const leftoverAge = time.Minute
 
 // lockDir opens a job's own directory and locks it (flock(2)): the kernel frees it when the agent ends, however that is.
 func lockDir(path string) (*os.File, error) {
-	f, err := openOwnDir(path)
+	path, err := own.Dir(path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}

@@ -138,7 +138,7 @@ func (a *agent) fetch(s *staging, chunks io.Reader) (cached bool, err error) {
 			continue
 		}
 		if err == nil {
-			s.path = filepath.Join(dir, s.Digest, s.Name)
+			s.path = filepath.Join(c.path, s.Digest, s.Name)
 			a.send(frame.Header{Kind: KindHave, ID: s.id}, nil)
 			return true, a.inspect(s.file, s.Name, s.libraries())
 		}

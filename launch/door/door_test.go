@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -312,6 +313,21 @@ func TestFilesOfOthers(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "belongs to uid 12345"},
+		{"directory above for all to write", func(t *testing.T, r *Keyring) { chmod(t, filepath.Dir(r.Dir), 0o777) }, "above it: others may write there (mode 0777)"},
+		{"directory above of another", func(t *testing.T, r *Keyring) {
+			if os.Getuid() != 0 {
+				t.Skip("needs root to give a directory away")
+			}
+			if err := os.Chown(filepath.Dir(r.Dir), 12345, -1); err != nil {
+				t.Fatal(err)
+			}
+		}, "above it: belongs to uid 12345"},
+		{"pipe", func(t *testing.T, r *Keyring) {
+			os.Remove(r.path(secretFile))
+			if err := syscall.Mkfifo(r.path(secretFile), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, "is no regular file"},
 		{"short secret", func(t *testing.T, r *Keyring) { rewrite(t, r.path(secretFile), "0123456789abcdef\n") }, "want at least 32 hexadecimal digits"},
 		{"three secrets", func(t *testing.T, r *Keyring) {
 			rewrite(t, r.path(secretFile), strings.Repeat(newSecret()+"\n", 3))

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/pprun/pprun/launch/own"
 )
 
 // maxFile bounds a file of keys.
@@ -69,6 +71,9 @@ func checkDir(dir string) error {
 		return fmt.Errorf("%s: belongs to uid %d, not to %d, who runs this: chown it", dir, uid, os.Getuid())
 	case st.Mode()&0o022 != 0:
 		return fmt.Errorf("%s: others may write there (mode %#o): chmod 700 %s", dir, st.Mode().Perm(), dir)
+	}
+	if _, err := own.Parent(dir); err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
 	}
 	return nil
 }
