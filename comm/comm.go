@@ -154,8 +154,11 @@ func (c *Comm) receive(h frame.Header, payload []byte) error {
 	case kindMessage:
 		whole, ok, err := c.assemble(h, payload)
 		c.mail.arrived(int(h.Src), messageCost+len(payload))
+		if err != nil { // the sender's fault, not the hub's
+			c.mail.lose(&LostError{Rank: int(h.Src), Node: c.nodeName(int(h.Src)), Reason: err.Error()})
+		}
 		if !ok {
-			return err
+			return nil
 		}
 		c.mail.put(int(h.Src), h.ID, whole)
 	case kindAsk:

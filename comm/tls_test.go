@@ -108,4 +108,7 @@ func TestSecondRankIsRefused(t *testing.T) {
 	if p := <-done; p.ProcessState.ExitCode() != 0 {
 		t.Errorf("the first: %v, %q", p.ProcessState, &p.out)
 	}
+	if said := hub.err.String(); !strings.Contains(said, "rank 0: the hub turns away 127.0.0.1:") || !strings.Contains(said, "rank 1 is in already") {
+		t.Errorf("the hub says %q", said)
+	}
 }

@@ -190,6 +190,25 @@ func TestUnfinished(t *testing.T) {
 	t.Error("a task has no end")
 }
 
+// TestEndlessMessage has rank 1 send rank 0 more than a message may be: rank 0 hears no more of it, and nothing else ends.
+func TestEndlessMessage(t *testing.T) {
+	c := newComm(place.Place{Size: 3, Nodes: []string{"a"}, NodeOf: make([]int, 3), Slots: []int{1, 1, 1}}, place.SPMD, newSettings(nil), nil)
+	c.up = sink{}
+	c.parts.parts = map[partKey][]byte{{kind: kindMessage, src: 1, id: 7}: make([]byte, maxLen)}
+	for _, src := range []uint32{1, 2} {
+		if err := c.receive(frame.Header{Kind: kindMessage, Src: src, ID: 7}, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var lost *LostError
+	if _, err := c.RecvMessage(t.Context(), 1, 7); !errors.As(err, &lost) || lost.Rank != 1 {
+		t.Errorf("from rank 1: %v", err)
+	}
+	if b, err := c.RecvMessage(t.Context(), 2, 7); string(b) != "x" || err != nil {
+		t.Errorf("from rank 2: %q, %v", b, err)
+	}
+}
+
 // sink is a port that keeps nothing.
 type sink struct{}
 
