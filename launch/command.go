@@ -44,7 +44,7 @@ func (c *Command) Launch(ctx context.Context, nodes []hostfile.Node, up func(i i
 	if err != nil {
 		return fmt.Errorf("--ssh %s: %w", words[0], errors.Unwrap(err))
 	}
-	launchEach(nodes, up, func(n hostfile.Node) (io.ReadWriteCloser, error) {
+	launchEach(nodes, up, func(n hostfile.Node, _ func(func())) (io.ReadWriteCloser, error) {
 		destination, err := destination(n)
 		if err != nil {
 			return nil, err

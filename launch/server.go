@@ -26,7 +26,7 @@ func (s *Server) Launch(ctx context.Context, nodes []hostfile.Node, up func(i in
 	if err != nil {
 		return err
 	}
-	launchEach(nodes, up, func(n hostfile.Node) (io.ReadWriteCloser, error) {
+	launchEach(nodes, up, func(n hostfile.Node, _ func(func())) (io.ReadWriteCloser, error) {
 		return door.Dial(ctx, serverAddress(n), ring, s.AcceptNew)
 	})
 	return nil

@@ -33,19 +33,24 @@ const (
 
 // Launch brings the agent to all nodes.
 func (s *SSH) Launch(ctx context.Context, nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error)) error {
-	launchEach(nodes, up, func(n hostfile.Node) (io.ReadWriteCloser, error) { return s.launch(ctx, n) })
+	launchEach(nodes, up, func(n hostfile.Node, aside func(func())) (io.ReadWriteCloser, error) { return s.launch(ctx, n, aside) })
 	return nil
 }
 
-// launchEach launches all nodes, atOnce at a time.
-func launchEach(nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error), launch func(hostfile.Node) (io.ReadWriteCloser, error)) {
+// launchEach launches all nodes, atOnce at a time, not counting those that wait aside.
+func launchEach(nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error), launch func(n hostfile.Node, aside func(wait func())) (io.ReadWriteCloser, error)) {
 	var all sync.WaitGroup
 	free := make(chan struct{}, atOnce)
+	aside := func(wait func()) {
+		<-free
+		wait()
+		free <- struct{}{}
+	}
 	for i, n := range nodes {
 		free <- struct{}{}
 		all.Go(func() {
 			defer func() { <-free }()
-			conn, err := launch(n)
+			conn, err := launch(n, aside)
 			if err != nil {
 				conn = nil // of no type
 			}
@@ -55,10 +60,10 @@ func launchEach(nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, e
 	all.Wait()
 }
 
-func (s *SSH) launch(ctx context.Context, n hostfile.Node) (*sshConn, error) {
+func (s *SSH) launch(ctx context.Context, n hostfile.Node, aside func(func())) (*sshConn, error) {
 	client, err := ssh.Dial(ctx, n.Host, ssh.Config{
 		User: n.User, Port: n.Port, ConfigFile: s.ConfigFile, AcceptNew: s.AcceptNew,
-		Passphrase: s.Passphrase, Warn: s.Warn, Shared: &s.shared, KeepAlive: s.KeepAlive,
+		Passphrase: s.Passphrase, Warn: s.Warn, Shared: &s.shared, KeepAlive: s.KeepAlive, Aside: aside,
 	})
 	if err != nil {
 		return nil, err

@@ -120,7 +120,6 @@ func (d *dialing) find(ctx context.Context) (err error) {
 	case d.set.proxyCommand != "":
 		d.door = d.set.proxyCommand
 	default:
-		d.phase.enter(phaseResolve)
 		if d.addrs, err = d.resolve(ctx); err == nil {
 			d.door = net.JoinHostPort(d.addrs[0].String(), port)
 		}
@@ -224,20 +223,6 @@ func (d *dialing) connect(ctx context.Context) (*conn, error) {
 		return nil, err
 	}
 	return &conn{Conn: c, quickAck: quickAcker(c)}, nil
-}
-
-func (d *dialing) resolve(ctx context.Context) ([]netip.Addr, error) {
-	network := "ip"
-	switch d.set.family {
-	case "inet":
-		network = "ip4"
-	case "inet6":
-		network = "ip6"
-	}
-	if a, err := netip.ParseAddr(d.set.hostName); err == nil {
-		return []netip.Addr{a}, nil
-	}
-	return net.DefaultResolver.LookupNetIP(ctx, network, d.set.hostName)
 }
 
 // connectAny tries the addresses of a host one after the other, each for its share of the time that is

@@ -18,14 +18,14 @@ func (d *dialing) explain(ctx context.Context, err error) *Error {
 	if ctx.Err() != nil {
 		e.Err = context.Cause(ctx)
 	}
+	var dns *net.DNSError
 	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() && ctx.Err() == nil {
+	if errors.As(err, &timeout) && timeout.Timeout() && ctx.Err() == nil && !errors.As(err, &dns) {
 		e.Err = errTimeout(d.phase.timeout)
 	}
 	var refusal *hostKeyError
 	var denied *deniedError
 	var op *net.OpError
-	var dns *net.DNSError
 	switch {
 	case errors.Is(e.Err, context.Canceled), errors.As(e.Err, new(*Error)), errors.As(e.Err, new(*commandError)):
 		// a jump host's or the command's error says it all

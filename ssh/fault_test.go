@@ -108,13 +108,13 @@ func TestFaults(t *testing.T) {
 		want  string // "": connects
 	}{
 		"no banner": {func(_ *fakeHost, _ int, c net.Conn) { wait(c) },
-			"node3: banner: timed out after 300ms: is it sshd that listens on port "},
+			"node3: banner: timed out after 1s: is it sshd that listens on port "},
 		"not ssh": {func(_ *fakeHost, _ int, c net.Conn) { io.WriteString(c, "220 mail.example ESMTP\r\n"); wait(c) },
-			"node3: banner: timed out after 300ms: is it sshd that listens on port "},
+			"node3: banner: timed out after 1s: is it sshd that listens on port "},
 		"babble": {func(_ *fakeHost, _ int, c net.Conn) { c.Write(make([]byte, 1<<20)); wait(c) },
 			"node3: banner: overflow reading version string"},
 		"silence after banner": {func(_ *fakeHost, _ int, c net.Conn) { io.WriteString(c, "SSH-2.0-x\r\n"); wait(c) },
-			"node3: key exchange: timed out after 300ms"},
+			"node3: key exchange: timed out after 1s"},
 		"always closed": {func(_ *fakeHost, _ int, c net.Conn) {},
 			"node3: banner: the host closes the connection before authentication: "},
 		"always reset": {func(_ *fakeHost, _ int, c net.Conn) { reset(c) },
@@ -139,7 +139,7 @@ func TestFaults(t *testing.T) {
 		"slow authentication": {func(h *fakeHost, _ int, c net.Conn) {
 			h.server.PublicKeyCallback = func(xssh.ConnMetadata, xssh.PublicKey) (*xssh.Permissions, error) { wait(c); return nil, io.EOF }
 			h.serve(c)
-		}, "node3: authenticate: timed out after 300ms"},
+		}, "node3: authenticate: timed out after 1s"},
 		"password only": {func(h *fakeHost, _ int, c net.Conn) {
 			h.server.PublicKeyCallback = nil
 			h.server.PasswordCallback = func(xssh.ConnMetadata, []byte) (*xssh.Permissions, error) { return nil, nil }
@@ -158,7 +158,7 @@ func TestFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := startFake(t, test.serve)
-			timeout := 300 * time.Millisecond
+			timeout := time.Second
 			if test.want == "" {
 				timeout = time.Minute
 			}

@@ -50,6 +50,9 @@ type Config struct {
 	// Warn is told of what does not hinder the connection, such as a broken line in known_hosts. It may
 	// be called from several goroutines at once. nil: nobody is told.
 	Warn func(message string)
+	// Aside calls wait, in which the connection does nothing but wait for name servers: whoever counts connections that
+	// are made at the same time may leave it out meanwhile. nil: wait is called.
+	Aside func(wait func())
 	// Shared is what the connections of one program share. nil: nothing.
 	Shared *Shared
 }
@@ -136,4 +139,12 @@ func checkWord(what, s, extra string) error {
 		return fmt.Errorf("%s %q: want letters, digits and %s, not beginning with a dash", what, s, strings.Join(strings.Split(extra, ""), " "))
 	}
 	return nil
+}
+
+func (c *Config) aside(wait func()) {
+	if c.Aside != nil {
+		c.Aside(wait)
+	} else {
+		wait()
+	}
 }

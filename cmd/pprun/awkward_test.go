@@ -277,11 +277,14 @@ func TestAwkward(t *testing.T) {
 			}
 		})
 	}
+	all.Go(func() {
+		t.Run("dead name server", func(t *testing.T) { deadNameServer(t, l.in(t), "dead name server, 100 names", &rows) })
+	})
 	all.Wait()
 	for _, c := range []struct {
 		name string
 		f    func(*testing.T, lab, string, *table)
-	}{{"own name is 127.0.1.1, one docker0 address", ownName}, {"--ssh, four nodes", sshCommand}} {
+	}{{"own name is 127.0.1.1, one docker0 address", ownName}, {"--ssh, four nodes", sshCommand}, {"IPv6 only", ipv6Only}} {
 		t.Run(c.name, func(t *testing.T) { c.f(t, l.in(t), c.name, &rows) })
 	}
 }
@@ -301,6 +304,32 @@ func ownName(t *testing.T, l lab, name string, table *table) {
 		if n := strings.Count(hosts, ":"); strings.Count(r.stdout, fmt.Sprintf("of %d on", n)) != n {
 			t.Errorf("stdout:\n%s", r.stdout)
 		}
+	}
+}
+
+// Names are looked up all at once, and for five seconds at most: else eight would pass without any progress.
+func deadNameServer(t *testing.T, l lab, name string, table *table) {
+	began := time.Now()
+	r := l.finish(l.Exec("head", "unshare", "-m", "sh", "-c", `echo nameserver 10.77.0.200 >/tmp/resolv.conf && mount --bind /tmp/resolv.conf /etc/resolv.conf &&
+		exec "$0" --start-timeout 8s --host un[1-100]:1,node1:1 true`, l.pprun))
+	table.add(name, r, time.Since(began))
+	r.want(t, 125, `^pprun: un\[1-100\]: resolve: (timed out after 5s|name server 10.77.0.200:53: i/o timeout): does the name server answer\?\n$`)
+}
+
+// Nodes without IPv4 addresses find each other.
+func ipv6Only(t *testing.T, l lab, name string, table *table) {
+	l.Output("head", "ip", "-6", "addr", "add", "fd77::99/64", "dev", "eth0", "nodad")
+	config := ""
+	for i := 5; i <= 6; i++ {
+		l.Output(fmt.Sprintf("node%d", i), "sh", "-c", fmt.Sprintf("ip -6 addr add fd77::%d/64 dev eth0 nodad && ip -4 addr flush dev eth0", i))
+		config += fmt.Sprintf("Host six%d\n  HostName fd77::%d\n  HostKeyAlias node%d\n", i, i, i)
+	}
+	began := time.Now()
+	r := l.finish(l.Exec("head", l.pprun, "-F", l.file("six.conf", config), "--host", "six[5-6]:1", l.build("hello")))
+	table.add(name, r, time.Since(began))
+	r.want(t, 0, "^$")
+	if !strings.Contains(r.stdout, "rank 0 of 2 on node5\n") || !strings.Contains(r.stdout, "rank 1 of 2 on node6\n") {
+		t.Errorf("stdout:\n%s", r.stdout)
 	}
 }
 
