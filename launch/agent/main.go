@@ -80,7 +80,7 @@ func untilTerm() context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	c := make(chan os.Signal, 8)
 	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGPIPE,
-		syscall.SIGTTIN, syscall.SIGTTOU)
+		syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGXFSZ)
 	go func() {
 		for s := range c {
 			if s == syscall.SIGTERM {

@@ -50,6 +50,9 @@ func (a *agent) over(phase, what, flag, most string) *Failure {
 
 // checkUpload counts a file that the launcher is to send.
 func (a *agent) checkUpload(st *Stage) error {
+	if most := a.cfg.Quotas.File; most > 0 && st.Size > most {
+		return a.over("stage", fmt.Sprintf("%s has %s", st.Name, megabytes(st.Size)), "--max-file", megabytes(most)+" in a file")
+	}
 	all := a.uploads.Add(st.Size)
 	if most := a.cfg.Quotas.Upload; most > 0 && (all > most || all < 0) {
 		return a.over("stage", fmt.Sprintf("%s has %s", st.Name, megabytes(st.Size)), "--max-upload", megabytes(most)+" in all")

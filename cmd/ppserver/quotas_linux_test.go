@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -46,7 +48,7 @@ func hear[T any](t *testing.T, c *agent.Conn, kind frame.Kind) T {
 
 // Each limit is told by the name of its flag.
 func TestQuotas(t *testing.T) {
-	r := start(t, "--max-ranks", "2", "--max-upload", "1K", "--max-file", "64K", "--max-per-key", "3")
+	r := start(t, "--max-ranks", "2", "--max-upload", "1M", "--max-file", "64K", "--max-per-key", "3")
 	ring, err := door.Open(r.keys)
 	if err != nil {
 		t.Fatal(err)
@@ -59,9 +61,18 @@ func TestQuotas(t *testing.T) {
 	if f := hear[agent.Failure](t, ranks, agent.KindFailure); f.Text != "3 ranks on here: its ppserver allows a client 2" || !strings.Contains(f.Fix, "--max-ranks") {
 		t.Errorf("3 ranks: %+v", f)
 	}
-	upload.SendValue(frame.Header{Kind: agent.KindStage, ID: 1}, agent.Stage{Name: "big", Size: 1025, Digest: strings.Repeat("00", 32)})
-	if f := hear[agent.Failure](t, upload, agent.KindFailure); !strings.HasPrefix(f.Text, "big has 0.0 MB on here") || !strings.Contains(f.Fix, "--max-upload") {
-		t.Errorf("1025 bytes: %+v", f)
+	stage := func(id uint64, size int64) {
+		upload.SendValue(frame.Header{Kind: agent.KindStage, ID: id}, agent.Stage{Name: "big", Size: size, Digest: strings.Repeat("00", 32), Program: true})
+	}
+	stage(1, 70<<10)
+	if f := hear[agent.Failure](t, upload, agent.KindFailure); f.Text != "big has 0.1 MB on here: its ppserver allows a client 0.1 MB in a file" || !strings.Contains(f.Fix, "--max-file") {
+		t.Errorf("70 KB: %+v", f)
+	}
+	for id := range uint64(17) {
+		stage(2+id, 64<<10)
+	}
+	if f := hear[agent.Failure](t, upload, agent.KindFailure); f.Text != "big has 0.1 MB on here: its ppserver allows a client 1.0 MB in all" || !strings.Contains(f.Fix, "--max-upload") {
+		t.Errorf("17 times 64 KB: %+v", f)
 	}
 	r.run(file, 1, "exec head -c 100000 /dev/zero >large")
 	if x := hear[agent.Exit](t, file, agent.KindExit); x.Signal != int(syscall.SIGXFSZ) {
@@ -147,6 +158,32 @@ func TestFairShares(t *testing.T) {
 	}
 	r.signal(syscall.SIGINT)
 	r.end()
+}
+
+// Groups of version 2 share the controllers of the server's own, which holds no process then.
+func TestGroupsOfVersion2(t *testing.T) {
+	dir := t.TempDir()
+	if err := delegate(dir); err != nil {
+		t.Fatal(err)
+	}
+	q := quotas{memory: 1 << 30}
+	q.Processes = 100
+	g := groups{parents: []groupDir{{dir, controllers}}}
+	made, err := g.make(q)
+	if err == nil {
+		err = made.add(12345)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]string{
+		dir + "/server/cgroup.procs": fmt.Sprint(os.Getpid()), dir + "/cgroup.subtree_control": "+cpu +memory +pids",
+		made[0] + "/memory.max": "1073741824", made[0] + "/pids.max": "100", made[0] + "/cgroup.procs": "12345",
+	} {
+		if b, err := os.ReadFile(file); err != nil || string(b) != want {
+			t.Errorf("%s: %q, %v, want %q", file, b, err, want)
+		}
+	}
 }
 
 // What a killed agent has left is gone with its client.
