@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"syscall"
 
 	"github.com/pprun/pprun/launch/agent"
@@ -17,6 +18,16 @@ func beAgent(args []string) int {
 		}
 	}
 	return agent.Main(args)
+}
+
+// keepDescriptors has clients' programs inherit none of the files that whoever started this server had open.
+func keepDescriptors() {
+	all, _ := os.ReadDir("/dev/fd")
+	for _, f := range all {
+		if fd, err := strconv.Atoi(f.Name()); err == nil && fd > 2 {
+			syscall.CloseOnExec(fd)
+		}
+	}
 }
 
 // noCore is a part of confine.

@@ -160,6 +160,34 @@ func TestFairShares(t *testing.T) {
 	r.end()
 }
 
+// Programs of clients have none of the files that the server was started with.
+func TestInheritsNothing(t *testing.T) {
+	fd, err := syscall.Dup(0) // which every child inherits
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd)
+	r := start(t)
+	c := r.login()
+	r.run(c, 1, "ls /proc/self/fd")
+	var said string
+	for kind := frame.Kind(0); kind != agent.KindExit; {
+		h, payload, err := c.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if kind = h.Kind; kind == agent.KindStdout {
+			said += string(payload)
+		}
+	}
+	if got := strings.Join(strings.Fields(said), " "); got != "0 1 2 3" { // 3 is the directory itself
+		t.Errorf("descriptors %s", got)
+	}
+	c.Close()
+	r.signal(syscall.SIGINT)
+	r.end()
+}
+
 // Groups of version 2 share the controllers of the server's own, which holds no process then.
 func TestGroupsOfVersion2(t *testing.T) {
 	dir := t.TempDir()

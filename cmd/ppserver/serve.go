@@ -39,6 +39,7 @@ type server struct {
 
 // serve serves until a signal ends it.
 func serve(o *options) error {
+	keepDescriptors()
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
 	s, ring, err := open(o)
