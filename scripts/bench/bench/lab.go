@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,6 +64,44 @@ func (l *Lab) Run(limit time.Duration, argv ...string) (float64, error) {
 		return 0, fmt.Errorf("%w: %.200s", err, out)
 	}
 	return float64(time.Since(start).Microseconds()) / 1000, nil
+}
+
+// Start starts a command on head, whose streams are the caller's. Signals for it are sent to its own process.
+func (l *Lab) Start(stdout, stderr io.Writer, argv ...string) (*exec.Cmd, error) {
+	cmd := l.command(append([]string{"exec", "head", "-u", l.user}, argv...)...)
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	return cmd, cmd.Start()
+}
+
+// Process is a process of a host, by the number that this machine knows it by.
+type Process struct {
+	PID  int
+	Host string
+	Args []string
+	Env  []byte // NAME=value, each with a 0 behind it
+}
+
+// Processes returns what runs on the hosts that are up, but for zombies.
+func (l *Lab) Processes() (all []Process) {
+	hosts := map[string]string{} // by PID namespace
+	found, _ := filepath.Glob(filepath.Join(l.dir, "h", "*", "pid"))
+	for _, path := range found {
+		b, _ := os.ReadFile(path)
+		if f := strings.Fields(string(b)); len(f) == 2 {
+			hosts[f[1]] = filepath.Base(filepath.Dir(path))
+		}
+	}
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		namespace, _ := os.Readlink(dir + "/ns/pid")
+		args, _ := os.ReadFile(dir + "/cmdline") // of a zombie there is none
+		if host := hosts[namespace]; host != "" && len(args) > 0 {
+			pid, _ := strconv.Atoi(filepath.Base(dir))
+			env, _ := os.ReadFile(dir + "/environ")
+			all = append(all, Process{pid, host, strings.Split(strings.TrimSuffix(string(args), "\x00"), "\x00"), env})
+		}
+	}
+	return all
 }
 
 // Entry measures how many milliseconds a command takes on head.

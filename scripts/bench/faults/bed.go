@@ -1,0 +1,231 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/pprun/pprun/scripts/bench/bench"
+)
+
+const (
+	hosts = 4
+	ranks = 2 * hosts
+	limit = 90 * time.Second // for whatever is waited for
+)
+
+// bed is where jobs are run and hurt.
+type bed struct {
+	lab            *bench.Lab
+	pprun, program string // as hosts know them
+}
+
+// job is one run of pprun.
+type job struct {
+	bed    *bed
+	mark   []byte // in the environment of pprun and of ranks
+	cmd    *exec.Cmd
+	stdout *os.File
+	began  chan struct{} // closed when all ranks are up
+	ended  chan struct{} // closed when pprun has ended
+
+	mu      sync.Mutex // guards what follows
+	line    string     // pprun's first word about the fault
+	at      time.Time  // when it was said
+	hurt    bool       // the fault has been injected
+	endedAt time.Time
+}
+
+// times of one fault.
+type measured struct {
+	told, ended, clean time.Duration
+	line               string
+}
+
+// measure runs a job, hurts it, and says what came of it when.
+func (b *bed) measure(f fault) (m measured, err error) {
+	if f.prepare != nil {
+		if err := f.prepare(b); err != nil {
+			return m, err
+		}
+	}
+	j, err := b.start(f)
+	if err != nil {
+		return m, err
+	}
+	defer j.stop()
+	select {
+	case <-j.began:
+	case <-j.ended:
+		return m, errors.New("it ended before its time")
+	case <-time.After(limit):
+		return m, errors.New("it does not begin")
+	}
+	time.Sleep(100 * time.Millisecond) // the guards begin 50 ms after the agents
+	j.mu.Lock()
+	j.hurt = true
+	j.mu.Unlock()
+	at := time.Now()
+	if err := f.inject(j); err != nil {
+		return m, err
+	}
+	if f.slow {
+		at = time.Now() // it takes scripts/lab its time to do that
+	}
+	if f.goesOn {
+		if err := j.until("word of the loss", func() bool { return j.word() != "" }); err != nil {
+			return m, err
+		}
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		return measured{told: j.at.Sub(at), line: j.line}, nil
+	}
+	select {
+	case <-j.ended:
+	case <-time.After(limit):
+		return m, errors.New("it does not end")
+	}
+	if err := j.until("end of all processes", func() bool { return len(j.processes()) == 0 }); err != nil {
+		return m, err
+	}
+	clean := time.Since(at)
+	if f.restore != nil {
+		err = f.restore(b)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.line != "" {
+		m.told, m.line = j.at.Sub(at), j.line
+	}
+	m.ended, m.clean = j.endedAt.Sub(at), clean
+	if got := j.cmd.ProcessState.ExitCode(); got != f.status {
+		err = fmt.Errorf("exit status %d, want %d: %s", got, f.status, j.line)
+	}
+	return m, err
+}
+
+// start starts the job of a fault.
+func (b *bed) start(f fault) (*job, error) {
+	mark := "FAULT=" + strconv.FormatInt(time.Now().UnixNano(), 36)
+	j := &job{bed: b, mark: []byte(mark + "\x00"), began: make(chan struct{}), ended: make(chan struct{})}
+	out, stdout, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer stdout.Close()
+	words, stderr, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer stderr.Close()
+	j.stdout = out
+	argv := []string{"env", mark, b.pprun, "--host", "node[1-4]:2"}
+	argv = append(argv, f.flags...)
+	if j.cmd, err = b.lab.Start(stdout, stderr, append(argv, b.program, "rank", f.verb)...); err != nil {
+		return nil, err
+	}
+	go j.listen(words)
+	go j.count(out)
+	go func() {
+		j.cmd.Wait()
+		j.mu.Lock()
+		j.endedAt = time.Now()
+		j.mu.Unlock()
+		close(j.ended)
+	}()
+	return j, nil
+}
+
+// listen notes when pprun first says something after the fault.
+func (j *job) listen(words io.Reader) {
+	for lines := bufio.NewScanner(words); lines.Scan(); {
+		j.mu.Lock()
+		if text, ok := strings.CutPrefix(lines.Text(), "pprun: "); ok && j.hurt && j.line == "" {
+			j.line, j.at = text, time.Now()
+		}
+		j.mu.Unlock()
+	}
+}
+
+// count waits until every rank has said that it is up.
+func (j *job) count(out io.Reader) {
+	n := 0
+	for lines := bufio.NewScanner(out); n < ranks && lines.Scan(); {
+		if lines.Text() == "ready" {
+			n++
+		}
+	}
+	if n == ranks {
+		close(j.began)
+	}
+}
+
+func (j *job) word() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.line
+}
+
+// until waits for something.
+func (j *job) until(what string, is func() bool) error {
+	for end := time.Now().Add(limit); !is(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			return fmt.Errorf("still no %s", what)
+		}
+	}
+	return nil
+}
+
+// stop ends what is left of the job.
+func (j *job) stop() {
+	for _, p := range j.processes() {
+		syscall.Kill(p.PID, syscall.SIGKILL)
+	}
+	j.stdout.Close()
+	<-j.ended
+	j.until("end of all processes", func() bool { return len(j.processes()) == 0 })
+}
+
+// processes are those of the job: no host runs another.
+func (j *job) processes() (all []bench.Process) {
+	for _, p := range j.bed.lab.Processes() {
+		if bytes.Contains(p.Env, j.mark) || isAgent(p) || len(p.Args) > 1 && p.Args[1] == "guard" {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+func isAgent(p bench.Process) bool { return len(p.Args) > 1 && p.Args[1] == "agent" }
+
+// signal signals one process of the job.
+func (j *job) signal(s syscall.Signal, what string, is func(bench.Process) bool) error {
+	for _, p := range j.bed.lab.Processes() {
+		if is(p) {
+			return syscall.Kill(p.PID, s)
+		}
+	}
+	return fmt.Errorf("no %s among the processes", what)
+}
+
+// rank signals a rank.
+func (j *job) rank(s syscall.Signal, rank int) error {
+	variable := fmt.Appendf(nil, "PPRUN_RANK=%d\x00", rank)
+	return j.signal(s, fmt.Sprint("rank ", rank), func(p bench.Process) bool {
+		return bytes.Contains(p.Env, j.mark) && bytes.Contains(p.Env, variable)
+	})
+}
+
+// launcher signals pprun.
+func (j *job) launcher(s syscall.Signal) error {
+	return j.signal(s, "pprun", func(p bench.Process) bool { return p.Args[0] == j.bed.pprun && bytes.Contains(p.Env, j.mark) })
+}
