@@ -17,7 +17,7 @@ type refusals struct {
 	log *slog.Logger
 
 	mu     sync.Mutex
-	all    int
+	all    int       // that were turned away
 	since  time.Time // when the present period began
 	told   int       // in it
 	untold int

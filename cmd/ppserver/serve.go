@@ -34,7 +34,8 @@ type server struct {
 	sessions map[*session]bool
 	logins   int
 	stats    statistics
-	left     time.Time // when the last session ended
+	left     time.Time     // when the last session ended
+	leaves   chan struct{} // has one when some have since it was read
 }
 
 // serve serves until a signal ends it.
@@ -90,7 +91,7 @@ func writePID(path string) error {
 
 // open makes all that can fail.
 func open(o *options) (*server, *door.Keyring, error) {
-	s := &server{options: o, sessions: map[*session]bool{}, stats: statistics{}, began: time.Now(), left: time.Now()}
+	s := &server{options: o, sessions: map[*session]bool{}, stats: statistics{}, began: time.Now(), left: time.Now(), leaves: make(chan struct{}, 1)}
 	var err error
 	if s.user, err = findAccount(o.runAs); err != nil {
 		return nil, nil, err
@@ -157,7 +158,7 @@ func (s *server) obey(signals <-chan os.Signal) {
 			case sig == syscall.SIGHUP:
 				s.reload()
 			case sig == syscall.SIGUSR1:
-				s.print()
+				os.Stdout.Write(s.table())
 			case sig == syscall.SIGTERM && !draining:
 				draining = true
 				s.listener.Close()
@@ -166,6 +167,7 @@ func (s *server) obey(signals <-chan os.Signal) {
 				s.each((*session).close)
 				return
 			}
+		case <-s.leaves:
 		case <-clock.C:
 			s.refused.sum()
 		}
@@ -257,5 +259,9 @@ func (s *server) leave(c *session) {
 	if s.sessions[c] {
 		delete(s.sessions, c)
 		s.left = time.Now()
+		select {
+		case s.leaves <- struct{}{}:
+		default:
+		}
 	}
 }

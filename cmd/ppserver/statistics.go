@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"time"
@@ -24,17 +23,17 @@ func (s statistics) add(key string, ran time.Duration) {
 	s[key].time += ran
 }
 
-// write writes them as Parallel Python does. What it calls a job is a process here, and its server a client.
-func (s statistics) write(w io.Writer, elapsed time.Duration, active, cores int) {
+// table writes them as Parallel Python does. What it calls a job is a process here, and its server a client.
+func (s statistics) table(elapsed time.Duration, active, cores int) []byte {
 	all := 0
 	for _, c := range s {
 		all += c.processes
 	}
-	fmt.Fprint(w, "Job execution statistics:\n job count | % of all jobs | job time sum | time per job | job server\n")
+	b := []byte("Job execution statistics:\n job count | % of all jobs | job time sum | time per job | job server\n")
 	for _, key := range slices.Sorted(maps.Keys(s)) {
 		c := s[key]
 		share, sum := 100*float64(c.processes)/float64(all), c.time.Seconds()
-		fmt.Fprintf(w, "    %6d |        %6.2f |     %8.4f |  %11.6f | %s\n", c.processes, share, sum, sum/float64(c.processes), key)
+		b = fmt.Appendf(b, "    %6d |        %6.2f |     %8.4f |  %11.6f | %s\n", c.processes, share, sum, sum/float64(c.processes), key)
 	}
-	fmt.Fprintf(w, "Time elapsed since server creation %v\n%d active tasks, %d cores\n", elapsed.Seconds(), active, cores)
+	return fmt.Appendf(b, "Time elapsed since server creation %v\n%d active tasks, %d cores\n", elapsed.Seconds(), active, cores)
 }

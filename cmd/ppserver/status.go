@@ -67,15 +67,15 @@ func (s *server) answer(conn *tls.Conn) {
 	json.NewEncoder(conn).Encode(s.report())
 }
 
-// print prints the statistics.
-func (s *server) print() {
+// table is the statistics.
+func (s *server) table() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	running := 0
 	for c := range s.sessions {
 		running += c.job.running
 	}
-	s.stats.write(os.Stdout, time.Since(s.began), running, s.workers)
+	return s.stats.table(time.Since(s.began), running, s.workers)
 }
 
 // status asks the server at an address, or the one that was started with the same options, and prints what it says.
