@@ -6,11 +6,14 @@ import (
 	"io"
 	"maps"
 	"net"
+	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/pprun/pprun/comm/frame"
 	"github.com/pprun/pprun/comm/place"
@@ -259,16 +262,16 @@ type (
 func decode(h frame.Header, payload []byte) (any, error) {
 	switch h.Kind {
 	case agent.KindReady:
-		return agent.Decode[agent.Ready](payload)
+		return said[agent.Ready](payload)
 	case agent.KindHave:
 		return have{h.ID}, nil
 	case agent.KindWant:
 		return want{h.ID}, nil
 	case agent.KindStaged:
-		s, err := agent.Decode[agent.Staged](payload)
+		s, err := said[agent.Staged](payload)
 		return staged{h.ID, s}, err
 	case agent.KindListening:
-		return agent.Decode[agent.Listening](payload)
+		return said[agent.Listening](payload)
 	case agent.KindStarted:
 		return agent.Decode[agent.Started](payload)
 	case agent.KindStdinCredit:
@@ -276,17 +279,17 @@ func decode(h frame.Header, payload []byte) (any, error) {
 	case agent.KindRole:
 		return role{int(h.Src), place.Role(h.ID)}, nil
 	case agent.KindRespawned:
-		return agent.Decode[agent.Respawned](payload)
+		return said[agent.Respawned](payload)
 	case agent.KindExit:
 		return agent.Decode[agent.Exit](payload)
 	case agent.KindFailure:
-		return agent.Decode[agent.Failure](payload)
+		return said[agent.Failure](payload)
 	case agent.KindNote:
-		return note(payload), nil
+		return note(oneLine(string(payload))), nil
 	case agent.KindRelayed:
-		return relayed(payload), nil
+		return relayed(oneLine(string(payload))), nil
 	case agent.KindRan:
-		return agent.Decode[place.Ran](payload)
+		return said[place.Ran](payload)
 	case agent.KindStopped:
 		return stopped{int(h.Src), int(h.ID)}, nil
 	case agent.KindUnwritable:
@@ -295,6 +298,40 @@ func decode(h frame.Header, payload []byte) (any, error) {
 		return done{}, nil
 	}
 	return nil, fmt.Errorf("agent sent a frame of kind %d", h.Kind)
+}
+
+// said decodes a structured payload. Each of its strings becomes one line: what a node says must not begin a line of ours.
+func said[T any](payload []byte) (v T, err error) {
+	v, err = agent.Decode[T](payload)
+	foldStrings(reflect.ValueOf(&v).Elem())
+	return v, err
+}
+
+func foldStrings(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(oneLine(v.String()))
+	case reflect.Struct:
+		for i := range v.NumField() {
+			foldStrings(v.Field(i))
+		}
+	case reflect.Slice:
+		if v.Type().Elem().Kind() == reflect.String {
+			for i := range v.Len() {
+				foldStrings(v.Index(i))
+			}
+		}
+	}
+}
+
+// oneLine makes blanks of what would end a line, and of all other control characters.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 // words says why a connection ended.

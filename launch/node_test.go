@@ -2,21 +2,23 @@ package launch
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
 
 	"github.com/fxamacker/cbor/v2"
 	"github.com/pprun/pprun/comm/frame"
+	"github.com/pprun/pprun/comm/place"
 	"github.com/pprun/pprun/hostfile"
 	"github.com/pprun/pprun/launch/agent"
 )
 
-// said is a connection to an agent that has said something and takes everything.
-type said struct{ io.Reader }
+// speech is a connection to an agent that has said something and takes everything.
+type speech struct{ io.Reader }
 
-func (said) Write(b []byte) (int, error) { return len(b), nil }
-func (said) Close() error                { return nil }
+func (speech) Write(b []byte) (int, error) { return len(b), nil }
+func (speech) Close() error                { return nil }
 
 // hear takes in what the agent of the second of two nodes says, ranks 2 and 3 of which run there, and returns the output and
 // the events.
@@ -35,7 +37,7 @@ func hear(b []byte) (shown string, events []any) {
 	var x exchange
 	x.open(nodes)
 	n := nodes[1]
-	n.conn, n.closed = agent.NewConn(said{bytes.NewReader(b)}), make(chan struct{})
+	n.conn, n.closed = agent.NewConn(speech{bytes.NewReader(b)}), make(chan struct{})
 	c := make(chan event)
 	go func() { defer close(c); n.read(o, &x, c) }()
 	for e := range c {
@@ -60,6 +62,28 @@ func TestOutputOfOthersIsRefused(t *testing.T) {
 		last, ok := events[len(events)-1].(lost)
 		if shown != c.shown || !ok || last.err.Error() != c.lost {
 			t.Errorf("rank %d: shown %q, events %v", c.rank, shown, events)
+		}
+	}
+}
+
+// What an agent says is one line, so that none begins as pprun's own do.
+func TestNodesWordsAreFolded(t *testing.T) {
+	const words = "x\npprun: rank 0: \r\x1b[2Jall is well\u2028pprun: "
+	const folded = "x pprun: rank 0:   [2Jall is well pprun: "
+	for kind, v := range map[frame.Kind]any{
+		agent.KindReady: agent.Ready{Release: words}, agent.KindStaged: agent.Staged{Path: words}, agent.KindListening: agent.Listening{Addresses: []string{words}},
+		agent.KindFailure: agent.Failure{Text: words}, agent.KindRespawned: agent.Respawned{Failure: words}, agent.KindRan: place.Ran{Tasks: []string{words}},
+		agent.KindNote: nil, agent.KindRelayed: nil,
+	} {
+		b := []byte(words)
+		if v != nil {
+			var err error
+			if b, err = cbor.Marshal(v); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, events := hear(frame.Append(nil, frame.Header{Kind: kind}, b)); !strings.Contains(fmt.Sprintf("%+v", events[0]), folded) {
+			t.Errorf("kind %d: %+v", kind, events[0])
 		}
 	}
 }
