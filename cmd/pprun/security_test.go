@@ -50,6 +50,7 @@ func TestSecurity(t *testing.T) {
 		{"T1 cores", cores},
 		{"T3 network", neighbours},
 		{"T4 planted files", planted},
+		{"T5 host keys", hostKeys},
 		{"T10 hosts files", hostileHosts},
 		{"T10 arguments", oddArguments},
 		{"T11 ssh agent", forwardedAgent},
