@@ -54,6 +54,8 @@ func TestSecurity(t *testing.T) {
 		{"T10 hosts files", hostileHosts},
 		{"T10 arguments", oddArguments},
 		{"T11 ssh agent", forwardedAgent},
+		{"T9 flood", floodingRank},
+		{"T7 sniffer", func(t *testing.T, l lab) { sniffed(t, l, "--host", "node1:2,node2:1") }},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.f(t, l.in(t)) })
 	}
@@ -289,6 +291,25 @@ func (l lab) resident(host string) (most int) {
 	return most
 }
 
+// --- T9: a rank that floods -----------------------------------------------------------------------------------------
+
+// floodingRank has a rank on node 2 print escape sequences and fail: the others end well, and their lines are whole.
+func floodingRank(t *testing.T, l lab) {
+	const script = `if [ $PPRUN_RANK = 2 ]; then yes "$(printf '\033]52;c;cm0=\007\r[0] done')" | head -c 30000000; kill -9 $$; fi; sleep 0.1; echo done`
+	r := l.finish(l.Exec("head", l.pprun, "-l", "--on-fail", "continue", "--host", "node1:2,node2:2", "sh", "-c", script))
+	r.want(t, 137, `^pprun: rank 2 on node2 \(pid \d+, after \S+\): killed by signal 9`)
+	count := map[string]int{}
+	for line := range strings.Lines(r.stdout) {
+		label, text, _ := strings.Cut(line, " ")
+		if count[label]++; label != "[2]" && text != "done\n" {
+			t.Fatalf("a line of rank %s is %.100q", label, text)
+		}
+	}
+	if count["[0]"] != 1 || count["[1]"] != 1 || count["[3]"] != 1 || count["[2]"] < 1_000_000 || len(count) != 4 {
+		t.Errorf("lines: %v, want 1 of each but rank 2", count)
+	}
+}
+
 // --- T10: what others wrote into the hosts file, and arguments -----------------------------------------------------
 
 func hostileHosts(t *testing.T, l lab) {
@@ -351,7 +372,7 @@ func (l lab) asNobody(host string, attack ...string) string {
 }
 
 func beAttacker(args []string) {
-	attacks := map[string]func([]string) string{"knock": knock, "flood": flooding}
+	attacks := map[string]func([]string) string{"knock": knock, "flood": flooding, "sniff": sniff}
 	fmt.Println(attacks[args[0]](args[1:]))
 	os.Exit(0)
 }

@@ -69,6 +69,7 @@ func TestServers(t *testing.T) {
 		{"client killed", clientKilled},
 		{"client cut off", clientCutOff},
 		{"server killed", serverKilled},
+		{"sniffer", func(t *testing.T, f *farmed) { sniffed(t, f.lab, "--servers", "node1,node2") }},
 		{"server missing", serverMissing},
 		{"serverRefusals", serverRefusals},
 	} {
