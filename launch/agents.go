@@ -12,35 +12,19 @@ import (
 
 // launch starts an agent on every node.
 func (j *job) launch() bool {
-	here := Here{}
-	if j.inherits() {
-		here.Stdin = j.Stdin
-	}
-	if j.direct() {
-		here.Stdout = j.Stdout
-	}
-	var remote Launcher = &Command{Line: j.SSHCommand}
-	if j.SSHCommand == "" {
-		remote = &SSH{
-			AcceptNew: j.AcceptNew, ConfigFile: j.SSHConfig, KeepAlive: j.HeartbeatTimeout / 3,
-			Passphrase: j.passphrase,
-			Warn:       func(text string) { j.events <- event{what: warning(text)} },
-		}
-	}
-	parts := []part{{launcher: here}, {launcher: remote}, {launcher: &Server{Keys: j.Keys, AcceptNew: j.AcceptNew}}}
+	j.launchers = j.newLaunchers()
 	hosts := make([]hostfile.Node, len(j.nodes))
+	var parts []part
 	for i, n := range j.nodes {
 		hosts[i] = n.host
-		k := 1
-		switch {
-		case n.local:
-			k = 0
-		case n.server:
-			k = 2
+		launcher := j.launcherOf(n)
+		k := slices.IndexFunc(parts, func(p part) bool { return p.launcher == launcher })
+		if k < 0 {
+			k = len(parts)
+			parts = append(parts, part{launcher: launcher})
 		}
 		parts[k].nodes = append(parts[k].nodes, i)
 	}
-	parts = slices.DeleteFunc(parts, func(p part) bool { return len(p.nodes) == 0 })
 	if j.SSHCommand != "" {
 		<-j.signals.caught // the command need not end with this process, as agents do
 	}
@@ -58,21 +42,61 @@ func (j *job) launch() bool {
 	return j.settle()
 }
 
+// launchers are those of a job.
+type launchers struct{ here, remote, server Launcher }
+
+func (j *job) newLaunchers() launchers {
+	here := Here{}
+	if j.inherits() {
+		here.Stdin = j.Stdin
+	}
+	if j.direct() {
+		here.Stdout = j.Stdout
+	}
+	var remote Launcher = &Command{Line: j.SSHCommand}
+	if j.SSHCommand == "" {
+		remote = &SSH{
+			AcceptNew: j.AcceptNew, ConfigFile: j.SSHConfig, KeepAlive: j.HeartbeatTimeout / 3,
+			Passphrase: j.passphrase,
+			Warn:       func(text string) { j.events <- event{what: warning(text)} },
+		}
+	}
+	return launchers{here, remote, &Server{Keys: j.Keys, AcceptNew: j.AcceptNew}}
+}
+
+// launcherOf is the launcher for a node.
+func (j *job) launcherOf(n *node) Launcher {
+	switch {
+	case n.local:
+		return j.launchers.here
+	case n.server:
+		return j.launchers.server
+	}
+	return j.launchers.remote
+}
+
 // arrive takes up a node's connection.
 func (j *job) arrive(n *node, a arrived) {
 	switch {
+	case n.late != nil:
+		j.arriveLate(n, a)
 	case a.err != nil:
 		n.failed, n.status = nodeError(n.host.Host, a.err), StatusFailed
 		j.noteFailure()
 	case j.verdict != nil:
 		a.conn.Close()
 	default:
-		n.connect(a.conn, frame.Interval(j.HeartbeatTimeout), j.out, &j.streams, j.events)
-		n.sendValue(agent.KindHello, 0, agent.Hello{
-			Version: agent.Version, Job: j.id, Node: n.index, Host: n.host.Host, Grace: j.Grace, Alone: len(j.nodes) == 1 && !j.open,
-			Heartbeat: j.HeartbeatTimeout,
-		})
+		j.hail(n, a.conn)
 	}
+}
+
+// hail begins the conversation with a node's agent.
+func (j *job) hail(n *node, conn io.ReadWriteCloser) {
+	n.connect(conn, frame.Interval(j.HeartbeatTimeout), j.out, &j.streams, j.events)
+	n.sendValue(agent.KindHello, 0, agent.Hello{
+		Version: agent.Version, Job: j.id, Node: n.index, Host: n.host.Host, Grace: j.Grace, Alone: len(j.nodes) == 1 && !j.open,
+		Heartbeat: j.HeartbeatTimeout,
+	})
 }
 
 // greet checks what an agent says of itself.
@@ -87,7 +111,7 @@ func (j *job) greet(n *node, r agent.Ready) {
 			n.failed = fmt.Sprintf("its agent (%.12s) is another program than this pprun for %s/%s: remove %s there", r.Digest, r.OS, r.Arch, r.Cache)
 		}
 	}
-	if n.failed != "" {
+	if n.failed != "" && n.late == nil {
 		n.status = StatusFailed
 		j.noteFailure()
 	}

@@ -47,7 +47,7 @@ func (j *job) exited(n *node, e agent.Exit) {
 		j.verdict.also(failedRank(l, e))
 		return
 	}
-	again := j.replaceable(e.Rank) && !j.over && int(j.lives[e.Rank].incarnation) < j.Respawn
+	again := j.replaceable(e.Rank) && !j.over && j.lives[e.Rank].restarts < j.Respawn
 	d := place.Death{
 		Rank: e.Rank, Incarnation: e.Incarnation, Reason: ending(e), Exit: e.Code, OOM: e.OOM, Stderr: e.Stderr, Final: !again,
 	}
@@ -127,6 +127,10 @@ func (j *job) failed(n *node, f agent.Failure) {
 		text += ": " + f.Fix
 	}
 	text = strings.ReplaceAll(text, " on "+n.host.Host, "") // settle says where, once for all nodes
+	if n.late != nil && n.pids == nil {                     // see advance
+		n.failed = text
+		return
+	}
 	if n.failed == "" {
 		n.failed, n.status = text, cmp.Or(f.Code, StatusFailed)
 	}

@@ -85,6 +85,9 @@ func (n *node) platform() platform {
 
 // copies are what is to be copied to a node, by stage ID.
 func (j *job) copies(n *node) map[uint64]*spool {
+	if n.late != nil {
+		return n.late.spools
+	}
 	all := maps.Clone(j.program.files)
 	if n.program != nil && n.program.spool != nil && !n.local && !j.isAgent(n) {
 		all[programID] = n.program.spool

@@ -27,6 +27,8 @@ type job struct {
 	began  time.Time
 
 	nodes     []*node
+	launchers launchers
+	env       []string // of the ranks
 	placement Placement
 	known     bool // the placement did not need the nodes' CPUs
 	program   *program
@@ -270,6 +272,9 @@ func (j *job) take(e event) {
 		for i := range min(len(n.ranks), len(v.PIDs)) {
 			j.born(n, n.ranks[i], v.PIDs[i])
 		}
+		if n.late != nil {
+			j.back(n)
+		}
 	case credit:
 		if slices.Contains(n.ranks, v.rank) && v.bytes >= 0 {
 			j.stdin.credit(v)
@@ -310,15 +315,24 @@ func (j *job) take(e event) {
 	case warning:
 		j.warn("%s", string(v))
 	case unreadable:
-		if v.err != errLeft {
+		switch {
+		case v.err == errLeft:
+		case n.late != nil:
+			n.failed = v.err.Error()
+		default:
 			j.fail(v.err)
 		}
+	case equipped:
+		j.supply(n, v)
 	case deserted:
 		j.condemn(&verdict{status: 1})
 	case done:
 		n.done = true
 	case lost:
 		j.lose(n, v)
+	}
+	if n != nil && n.late != nil && n.pids == nil {
+		j.advance(n)
 	}
 }
 
@@ -355,6 +369,9 @@ func (j *job) watch() {
 
 // lose notes the end of a node's connection.
 func (j *job) lose(n *node, l lost) {
+	if n.gone { // we have closed it
+		return
+	}
 	n.gone = true
 	if n.child != nil && !n.done {
 		n.work.Go(func() {
@@ -372,6 +389,10 @@ func (j *job) lose(n *node, l lost) {
 	why := l.words()
 	if n.silent {
 		why = fmt.Sprintf("its agent is silent for %v", j.HeartbeatTimeout)
+	}
+	if n.late != nil && n.pids == nil {
+		j.failLate(n, why)
+		return
 	}
 	if !j.starting {
 		n.failed, n.status = why, StatusFailed

@@ -36,6 +36,7 @@ type Config struct {
 	Output  string // pattern of the files that take the ranks' output, with %r rank, %h host; empty: Stdout and Stderr
 
 	OnFail  OnFail // what a rank's failure means for the others
+	Rejoin  bool   // use a node again that was lost, when it comes back, if its ranks only serve tasks
 	Respawn int    // how often a lost rank that serves tasks is started again; 0: 3 times, NoRespawn: never
 
 	Timeout      time.Duration // for the whole job; 0: none

@@ -30,6 +30,7 @@ type node struct {
 	missing bool   // a server that did not answer, and is not needed
 	login   string // user and host key; empty: this machine, or not known
 	twin    *node  // the node that is this very machine by another name; nil: there is none before this one
+	late    *late  // it has come while the job runs; nil: it is there from the start
 	ranks   []int  // that run here
 
 	up         bool // the agent is there

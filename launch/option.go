@@ -97,6 +97,14 @@ func MinServers(k int) Option {
 	}
 }
 
+// Rejoin has a machine that is lost used again when it is back: its server answers, or its sshd. It is tried again and
+// again, after half a second at first, in the end after half a minute, and is let in as at the start. Tasks that no other
+// rank may run wait for it.
+var Rejoin Option = func(c *Config) error {
+	c.Rejoin = true
+	return nil
+}
+
 // Launch makes an Option a place.Launcher, which comm.Via takes.
 func (Option) Launch(ctx context.Context, all []place.Launcher) (place.Job, error) {
 	var c Config

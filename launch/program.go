@@ -20,6 +20,7 @@ type program struct {
 	variant                       // for this platform, or the one that was named
 	others  map[platform]*variant // for other platforms
 	files   map[uint64]*spool     // further files, by stage ID
+	late    []*spool              // for nodes that come late
 }
 
 // variant is the program as nodes of one platform run it.
@@ -107,7 +108,7 @@ func (p *program) variants() []*variant {
 
 // spools are those of all that is copied.
 func (p *program) spools() []*spool {
-	all := slices.Collect(maps.Values(p.files))
+	all := slices.AppendSeq(slices.Clone(p.late), maps.Values(p.files))
 	for _, v := range p.variants() {
 		if v.spool != nil {
 			all = append(all, v.spool)
@@ -126,6 +127,9 @@ func (p *program) leaveAll(n *node) {
 // close ends all copying and removes what was built.
 func (p *program) close() {
 	var all sync.WaitGroup
+	for _, s := range p.late {
+		all.Go(s.close)
+	}
 	for _, s := range p.files {
 		all.Go(s.close)
 	}

@@ -23,7 +23,14 @@ type exchange struct {
 func (x *exchange) open(nodes []*node) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.nodes = nodes
+	x.nodes = slices.Clone(nodes)
+}
+
+// replace lets the frames of a node pass that has come in the place of another.
+func (x *exchange) replace(n *node) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.nodes[n.index] = n
 }
 
 // pass passes on a frame that has come from a node. It is called by the readers of all nodes, and never blocks.

@@ -16,6 +16,7 @@ type life struct {
 	incarnation uint32     // of the present process, or of the one to come
 	process     *Process   // the present one, or the last; nil before the first
 	halted      int        // its process that is stopped; 0: none is
+	restarts    int        // how often it was started again on its node
 	short       int        // processes in a row that did not live for settled
 }
 
@@ -58,8 +59,9 @@ func (j *job) replace(n *node, l loss, e agent.Exit, again bool) {
 	}
 	if again {
 		life.incarnation++
+		life.restarts++
 		l.quiet = true
-		l.then = fmt.Sprintf("its tasks are redone, started again (%d of %d)", life.incarnation, j.Respawn)
+		l.then = fmt.Sprintf("its tasks are redone, started again (%d of %d)", life.restarts, j.Respawn)
 		l.thens = "their tasks are redone, started again"
 		j.schedule(respawn{n, e.Rank, time.Now().Add(min(firstDelay<<min(life.short, 10), lastDelay))})
 		life.short++
@@ -177,8 +179,9 @@ func (j *job) loseRanks(n *node, how string) {
 		j.verdict.also(lostNode(n, how))
 		return
 	}
+	again := j.comesBack(n)
 	for _, r := range ranks {
-		j.announce(place.Death{Rank: r, Incarnation: j.lives[r].incarnation, Reason: how, Exit: -1, Final: true})
+		j.announce(place.Death{Rank: r, Incarnation: j.lives[r].incarnation, Reason: how, Exit: -1, Final: !again})
 	}
 	if len(ranks) > 0 {
 		how += ": " + rankNames(ranks) + " ran there"
@@ -187,7 +190,12 @@ func (j *job) loseRanks(n *node, how string) {
 	switch {
 	case replaceable:
 		j.noteIfWaiting(StatusFailed, &n.guilty)
-		j.say("%s: their %s", how, redone)
+		then := ""
+		if again {
+			then = ", it is used again when it is back"
+			j.refetch(n)
+		}
+		j.say("%s: their %s%s", how, redone, then)
 	case (j.OnFail == OnFailWait || j.OnFail == OnFailContinue) && j.running > 0:
 		j.note(StatusFailed, &n.guilty)
 		j.say("%s: %s", how, othersGoOn)

@@ -20,23 +20,26 @@ func (j *job) stage() bool {
 	if !j.fit() {
 		return false
 	}
-	expect := map[*node]int{}
-	libraries := extraValue(j.Env, "LD_LIBRARY_PATH")
 	for _, n := range j.members() {
-		for id, s := range j.copies(n) {
-			expect[n]++
-			name := j.program.name
-			if id == programID {
-				n.size = s.size
-			} else {
-				name = j.Stage[id-filesID]
-			}
-			n.sendValue(agent.KindStage, id, agent.Stage{
-				Program: id == programID, Name: filepath.Base(name), Digest: s.digest, Size: s.size, Mode: uint32(s.mode), Libraries: libraries,
-			})
-		}
+		j.offerFiles(n)
 	}
-	return j.all(func(n *node) bool { return n.staged == expect[n] })
+	return j.all(func(n *node) bool { return n.staged == len(j.copies(n)) })
+}
+
+// offerFiles tells a node what is to be copied to it.
+func (j *job) offerFiles(n *node) {
+	libraries := extraValue(j.Env, "LD_LIBRARY_PATH")
+	for id, s := range j.copies(n) {
+		name := j.program.name
+		if id == programID {
+			n.size = s.size
+		} else {
+			name = j.Stage[id-filesID]
+		}
+		n.sendValue(agent.KindStage, id, agent.Stage{
+			Program: id == programID, Name: filepath.Base(name), Digest: s.digest, Size: s.size, Mode: uint32(s.mode), Libraries: libraries,
+		})
+	}
 }
 
 // stream sends a node the file it wants, in a goroutine of its own: a slow node holds up only itself.

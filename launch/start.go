@@ -19,12 +19,13 @@ func (j *job) start() bool {
 	j.starting = true
 	j.streams.open(j.nodes)
 	j.meter.clear() // the terminal is the ranks' now
-	env, missing := environment(j.Env, j.EnvNone)
+	var missing []string
+	j.env, missing = environment(j.Env, j.EnvNone)
 	for _, name := range missing {
 		j.warn("-x %s: is not set here", name)
 	}
 	for _, n := range j.members() {
-		s, err := j.order(n, env)
+		s, err := j.order(n, j.env)
 		if err != nil {
 			j.fail(err)
 			return false
@@ -60,7 +61,7 @@ func (j *job) order(n *node, env []string) (agent.Start, error) {
 		s.Dir = workDir()
 	}
 	for _, rank := range n.ranks {
-		r := agent.Rank{Rank: rank, LocalRank: p.LocalRank[rank], MaxProcs: p.Slots[rank]}
+		r := agent.Rank{Rank: rank, LocalRank: p.LocalRank[rank], MaxProcs: p.Slots[rank], Incarnation: j.lives[rank].incarnation}
 		if rank == 0 {
 			r.MaxProcs++ // for the hub: beside one busy goroutine it would wait 20 ms for a processor
 			if j.attached {

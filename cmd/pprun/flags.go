@@ -55,6 +55,7 @@ func (o *options) flags() *pflag.FlagSet {
 	f.BoolVar(&c.Discover, "discover", false, "")
 	f.Var(number{&c.MinServers, 1}, "min-servers", "")
 	f.Var(number{&c.Local, 0}, "local", "")
+	f.BoolVar(&c.Rejoin, "rejoin", false, "")
 	f.VarP(number{&c.PPN, 1}, "ppn", "N", "")
 	f.Var(choice[launch.Order]{&c.Order, []string{"block", "cyclic"}}, "map", "")
 	f.VarP(number{&c.CPUs, 1}, "cpus", "c", "")
@@ -109,6 +110,8 @@ func (o *options) check(f *pflag.FlagSet) error {
 		return errors.New("--ssh: -F and --accept-new are for pprun's own ssh: give the command options of its own")
 	case c.Respawn > 0 && (c.OnFail == launch.OnFailAbort || c.OnFail == launch.OnFailWait):
 		return errors.New("--respawn and --on-fail abort or wait: with these nothing is started again: leave out --respawn")
+	case c.Rejoin && (c.OnFail == launch.OnFailAbort || c.OnFail == launch.OnFailWait):
+		return errors.New("--rejoin and --on-fail abort or wait: with these nothing is started again: leave out --rejoin")
 	case c.Stacks && c.Timeout == 0:
 		return errors.New("--stacks: is for the end by --timeout: add --timeout D; to ask a running job send pprun SIGQUIT")
 	case f.Changed("heartbeat-timeout") && (c.HeartbeatTimeout < time.Second || c.HeartbeatTimeout > 10*time.Minute):

@@ -69,6 +69,7 @@ Time and trouble
                          themselves; continue does, and starts lost ranks again that serve
                          tasks (default: abort, but continue for ranks that serve tasks)
       --respawn N        how often a lost rank that serves tasks is started again (default 3)
+      --rejoin           use a machine that was lost again when it comes back, for such ranks
       --timeout D        end the job after this time (30s, 5m): exit status 124
       --stacks           at the timeout let ranks print what they do first, as on SIGQUIT
       --start-timeout D  give up when the start makes no progress (default 1m)

@@ -94,6 +94,7 @@ func TestHosts(t *testing.T) {
 		{"several names", severalNames},
 		{"kill", kills},
 		{"shared data", shared},
+		{"self", selfOnHosts},
 		{"losses", losses},
 		{"report", remoteReport},
 	} {

@@ -75,7 +75,7 @@ var taskingTask = comm.Register("tasking", func(ctx context.Context, id int) (in
 })
 
 // beTasking is what a rank of such a job does.
-func beTasking() {
+func beTasking(opts ...comm.InitOption) {
 	comm.Main(func(ctx context.Context, c *comm.Comm) error {
 		var futures []*comm.Future[int]
 		for id := range taskingTasks {
@@ -84,7 +84,7 @@ func beTasking() {
 		squares, err := comm.Gather(ctx, futures...)
 		fmt.Println(squares)
 		return err
-	}, comm.Slots(1))
+	}, append(opts, comm.Slots(1))...)
 }
 
 // start starts the job with the command that pprun is given to run.

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -71,6 +72,8 @@ func TestServers(t *testing.T) {
 		{"server killed", serverKilled},
 		{"sniffer", func(t *testing.T, f *farmed) { sniffed(t, f.lab, "--servers", "node1,node2") }},
 		{"server missing", serverMissing},
+		{"server restarted", serverRestarted},
+		{"self", selfOnServers},
 		{"serverRefusals", serverRefusals},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.f(t, f.in(t)) })
@@ -179,19 +182,26 @@ func (f *farmed) awaits(host, text string) {
 // tasking starts a job on servers whose tasks wait, with one rank on head.
 func (f *farmed) tasking(servers string, env ...string) *tasking {
 	f.t.Helper()
+	return f.taskingBy(slices.Concat(env, []string{f.pprun, "--servers", servers, "--local", "1", f.pprun, "tasking"})...)
+}
+
+// taskingBy starts such a job by a command, to which the directory is added.
+func (f *farmed) taskingBy(command ...string) *tasking {
+	f.t.Helper()
 	dir, err := os.MkdirTemp(f.Shared(), "tasking")
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	os.Chmod(dir, 0o777)
 	j := &tasking{dir: dir}
-	args := append(env, f.pprun, "--servers", servers, "--local", "1", f.pprun, "tasking", f.Path(filepath.Base(dir)))
-	j.start(f.t, f.Exec("head", "env", args...))
+	j.start(f.t, f.Exec("head", "env", append(command, f.Path(filepath.Base(dir)))...))
 	return j
 }
 
 // working says whether a process is a rank of such a job.
-func (f *farmed) working(p labtest.Process) bool { return len(p.Args) > 1 && p.Args[1] == "tasking" }
+func (f *farmed) working(p labtest.Process) bool {
+	return len(p.Args) > 1 && (p.Args[1] == "tasking" || p.Args[1] == "self")
+}
 
 func twoClients(t *testing.T, f *farmed) {
 	a, b := f.tasking("node[1-2]*2"), f.tasking("node[1-2]*2")
@@ -300,6 +310,28 @@ func serverKilled(t *testing.T, f *farmed) {
 	f.gone("node2")
 	j.end(t, 0, `^pprun: lost node2: .*: ranks 3-4 ran there: their tasks are redone elsewhere\n$`)
 	f.servers["node2"].Wait()
+}
+
+// killServer kills the server of a host and all that it has started.
+func (f *farmed) killServer(host string) {
+	f.t.Helper()
+	f.signal(host, "KILL")
+	f.gone(host)
+	f.servers[host].Wait()
+}
+
+func serverRestarted(t *testing.T, f *farmed) {
+	j := f.taskingBy(f.pprun, "--rejoin", "--servers", "node[1-3]*1", "--local", "1", f.pprun, "tasking")
+	for rank := range 4 {
+		j.busy(t, rank)
+	}
+	pid := j.busy(t, 2)
+	f.killServer("node2")
+	j.hears(t, 1)
+	f.start("node2")
+	j.busy(t, 2, pid)
+	j.end(t, 0, `^pprun: lost node2: .*: rank 2 ran there: their tasks are redone elsewhere, it is used again when it is back\n`+
+		`(pprun: node2: cannot be used again yet: .*\n)?pprun: node2 is used again: rank 2\n$`)
 }
 
 // Without node2, whose server was killed before.

@@ -1,0 +1,192 @@
+package launch
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"github.com/pprun/pprun/hostfile"
+	"github.com/pprun/pprun/launch/agent"
+)
+
+// A node that comes while the job runs, because it is back, goes by itself through what all nodes go through at the start:
+// launch, stage, start. Each event of it is looked at for the next step, and what goes wrong with it is not the job's
+// failure.
+
+// late is what such a node has beside others.
+type late struct {
+	wait     time.Duration // before it is tried, or was
+	told     string        // why it could not be used, as far as the user knows
+	equipped bool          // it was told what is copied to it
+	spools   map[uint64]*spool
+	variant  *variant
+	ordered  bool // start was sent
+}
+
+// A node that is lost is tried again after firstTry, and after twice the time, up to lastTry, for each time in vain.
+const (
+	firstTry = 500 * time.Millisecond
+	lastTry  = 30 * time.Second
+)
+
+// comesBack says whether a node that is lost may be used again.
+func (j *job) comesBack(n *node) bool {
+	for _, r := range n.ranks {
+		if !j.replaceable(r) {
+			return false
+		}
+	}
+	return j.Rejoin && !n.local && j.verdict == nil && !j.over && j.ctx.Err() == nil
+}
+
+// fetch has a node launched after a while. It takes the place of the one that is lost when it has come.
+func (j *job) fetch(host hostfile.Node, index int, server bool, ranks []int, l *late) {
+	n := &node{index: index, host: host, server: server, ranks: ranks, running: map[int]bool{}, late: l}
+	launcher := j.launcherOf(n)
+	j.begun.Go(func() {
+		select {
+		case <-time.After(l.wait):
+		case <-j.ctx.Done():
+			return
+		}
+		launchAll(j.ctx, []part{{launcher, []int{0}}}, []hostfile.Node{host}, func(_ int, conn io.ReadWriteCloser, err error) {
+			j.events <- event{n, arrived{conn, err}}
+		})
+	})
+}
+
+// refetch tries again to have a node that is lost, or could not be used.
+func (j *job) refetch(n *node) {
+	l := &late{wait: firstTry}
+	if n.late != nil && !n.late.ordered {
+		l.wait, l.told = min(2*n.late.wait, lastTry), n.late.told
+	}
+	j.fetch(n.host, n.index, n.server, n.ranks, l)
+}
+
+// arriveLate takes up the connection of a node that comes late.
+func (j *job) arriveLate(n *node, a arrived) {
+	switch {
+	case a.err != nil:
+		j.failLate(n, nodeError(n.host.Host, a.err))
+		return
+	case j.verdict != nil || j.over || j.ctx.Err() != nil:
+		j.begun.Go(func() { a.conn.Close() })
+		return
+	}
+	j.begun.Go(j.nodes[n.index].close)
+	j.nodes[n.index] = n
+	j.streams.replace(n)
+	j.hail(n, a.conn)
+}
+
+// advance takes a node that comes late one step further, if it has come to one.
+func (j *job) advance(n *node) {
+	l := n.late
+	switch {
+	case n.gone:
+	case n.failed != "":
+		j.failLate(n, n.failed)
+	case n.ready == nil:
+	case !l.equipped:
+		l.equipped = true
+		if err := j.equip(n); err != nil {
+			j.failLate(n, err.Error())
+		}
+	case n.program == nil || n.staged < len(l.spools) || l.ordered:
+	default:
+		j.enlist(n)
+	}
+}
+
+// equipped is what a node that comes late gets.
+type equipped struct {
+	spools map[uint64]*spool
+	err    error
+}
+
+// equip finds what is to be copied to a node, and measures it.
+func (j *job) equip(n *node) error {
+	v := &j.program.variant
+	if p := n.platform(); j.program.others[p] != nil {
+		v = j.program.others[p]
+	} else if v.file != "" && !j.isAgent(n) && !v.header.fits(p) {
+		return errors.New(v.header.misfit(v.name, p))
+	}
+	files := map[uint64]string{}
+	if v.file != "" && !j.isAgent(n) {
+		files[programID] = v.file
+	}
+	for i, file := range j.Stage {
+		files[filesID+uint64(i)] = file
+	}
+	n.work.Go(func() {
+		e := equipped{spools: map[uint64]*spool{}}
+		for id, file := range files {
+			s, err := newSpool(file, []int{n.index})
+			if err != nil {
+				e.err = err
+				break
+			}
+			e.spools[id] = s
+		}
+		j.events <- event{n, e}
+	})
+	n.late.variant = v
+	return nil
+}
+
+// supply tells a node what it gets.
+func (j *job) supply(n *node, e equipped) {
+	for _, s := range e.spools {
+		j.program.late = append(j.program.late, s)
+	}
+	if e.err != nil {
+		n.failed = e.err.Error()
+		return
+	}
+	n.program, n.late.spools = n.late.variant, e.spools
+	j.offerFiles(n)
+}
+
+// enlist starts the ranks of a node.
+func (j *job) enlist(n *node) {
+	n.late.ordered = true
+	for _, r := range n.ranks {
+		j.lives[r].incarnation++
+		j.lives[r].restarts, j.lives[r].short = 0, 0
+		n.running[r] = true
+		j.running++
+	}
+	s, err := j.order(n, j.env)
+	if err != nil {
+		n.failed = err.Error()
+		j.failLate(n, n.failed)
+		return
+	}
+	n.sendValue(agent.KindStart, 0, s)
+}
+
+// failLate gives up a node before its ranks run.
+func (j *job) failLate(n *node, why string) {
+	for _, r := range n.alive() {
+		delete(n.running, r)
+		j.running--
+	}
+	n.gone = true
+	j.begun.Go(n.close)
+	if !j.comesBack(n) {
+		return
+	}
+	if n.late.told != why {
+		j.warn("%s: cannot be used again yet: %s", n.host.Host, why)
+		n.late.told = why
+	}
+	n.late.ordered = false
+	j.refetch(n)
+}
+
+// back tells that the ranks of a node run.
+func (j *job) back(n *node) {
+	j.warn("%s is used again: %s", n.host.Host, rankNames(n.ranks))
+}
