@@ -364,7 +364,9 @@ func strangers(t *testing.T, f *farmed) {
 	began := time.Now()
 	r := f.with("node1*2", "--local", "0", f.Path("primes"))
 	r.want(t, 0, `^$`)
-	t.Logf("served after %v", time.Since(began).Round(10*time.Millisecond))
+	took := time.Since(began)
+	clients := regexp.MustCompile(`(?m)^clients: .*$`).FindString(f.Output("head", f.ppserver, "status", "node1"))
+	t.Logf("served after %v; %s", took.Round(10*time.Millisecond), clients)
 	flood.Process.Kill()
 	flood.Wait()
 	if n := strings.Count(f.said["node1"].String(), "msg=refused "); n == 0 || n > 200 {

@@ -123,7 +123,8 @@ func (r *report) write(w io.Writer) error {
 		fmt.Fprintf(t, "  %s\t%s\tfor %s\tranks: %d\t%s\n", shown(c.Address), shown(c.Key), short(c.Since), c.Ranks, program)
 	}
 	if r.Cache.Path != "" {
-		fmt.Fprintf(t, "cache: %d programs, %.1f MB, in %s\n", r.Cache.Programs, float64(r.Cache.Bytes)/1e6, shown(r.Cache.Path))
+		plural := map[bool]string{false: "s"}[r.Cache.Programs == 1]
+		fmt.Fprintf(t, "cache: %d program%s, %.1f MB, in %s\n", r.Cache.Programs, plural, float64(r.Cache.Bytes)/1e6, shown(r.Cache.Path))
 	}
 	return t.Flush()
 }
