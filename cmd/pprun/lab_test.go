@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -92,6 +93,7 @@ func TestHosts(t *testing.T) {
 		{"login shells", loginShells},
 		{"noexec", noexec},
 		{"several names", severalNames},
+		{"jobs at once", jobsAtOnce},
 		{"kill", kills},
 		{"shared data", shared},
 		{"self", selfOnHosts},
@@ -187,6 +189,22 @@ func groupedFailures(t *testing.T, l lab) {
 	defer l.Host("node2").SSHD("start")
 	defer l.Host("node3").SSHD("start")
 	l.run("true").want(t, 125, `^pprun: node\[2-3\]: connect: connection refused: is sshd running there on port \d+\?\n$`)
+
+	if l.Mode() == labtest.Loopback {
+		return // names are in the ssh configuration
+	}
+	// All are tried, also one that accepts and then says nothing, and no rank runs where the others could.
+	l.Host("node4").Freeze()
+	defer l.Host("node4").Thaw()
+	r := l.finish(l.Exec("head", l.pprun, "-F", l.file("impatient", impatient), "--host", "node[1-4]:1,nosuchhost.invalid:1", "echo", "ran"))
+	r.want(t, 125, `^pprun: 4 of 5 nodes failed:
+pprun:   node\[2-3\]: connect: connection refused: is sshd running there on port \d+\?
+pprun:   node4: banner: timed out after 3s: .*
+pprun:   nosuchhost.invalid: resolve: .*
+$`)
+	if r.stdout != "" {
+		t.Errorf("stdout: %s", r.stdout)
+	}
 }
 
 // Whatever the login shell is and prints, the agent comes up; if it cannot, the message quotes it.
@@ -220,6 +238,32 @@ func noexec(t *testing.T, l lab) {
 	l.Host("node2").FS("/root", "noexec")
 	defer l.Host("node2").FS("/root", "rw")
 	l.run("hostname").want(t, 0, "^$")
+}
+
+// Jobs of one program on the same hosts do not know of each other, when one is killed either.
+func jobsAtOnce(t *testing.T, l lab) {
+	hello := l.build("hello")
+	const jobs = 8
+	var all sync.WaitGroup
+	for i := range jobs {
+		cmd := l.Exec("head", l.pprun, "--hosts", l.hosts, hello)
+		if i == 0 { // and stays for a while
+			cmd = l.Exec("head", "timeout", "-s", "KILL", "1", l.pprun, "--hosts", l.hosts, "sh", "-c", hello+"; exec sleep 4321")
+		}
+		all.Go(func() {
+			if out, err := cmd.CombinedOutput(); i > 0 && (err != nil || strings.Count(string(out), " of 8 on ") != 8) {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
+	}
+	all.Wait()
+	if l.Mode() != labtest.Loopback {
+		for n := 1; n <= 4; n++ {
+			l.WaitGone(fmt.Sprintf("node%d", n), func(p labtest.Process) bool {
+				return len(p.Args) > 1 && (p.Args[1] == "4321" || p.Args[1] == "agent" || p.Args[1] == "guard")
+			}, 10*time.Second)
+		}
+	}
 }
 
 // Several names of one host are one node; one name of two hosts is two.

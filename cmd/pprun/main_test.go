@@ -49,6 +49,10 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "attacker" {
 		beAttacker(os.Args[2:])
 	}
+	if len(os.Args) == 6 && os.Args[1] == "cutter" { // cutter HOW AT HOST COMMAND
+		at, _ := strconv.Atoi(os.Args[3])
+		beCutter(os.Args[2], at, os.Args[5])
+	}
 	if len(os.Args) > 1 && os.Args[1] == "orphan" {
 		beOrphan()
 	}
