@@ -31,7 +31,9 @@ func mainRank(run func(context.Context, *Comm) error, where string, s settings) 
 		return exit
 	}
 	if err != nil {
-		complain("rank 0: %v", err)
+		if ctx.Err() == nil { // else somebody ends the job, and knows why
+			complain("rank 0: %v", err)
+		}
 		return 1
 	}
 	err = run(NewContext(ctx, c), c)

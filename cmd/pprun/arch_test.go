@@ -36,9 +36,10 @@ var allowed = map[string]string{
 	"comm/frame":    "",
 
 	"examples/*": "comm comm/coll launch",
-	"scripts/**": "comm scripts/bench/bench golang.org/x/sys",
+	"scripts/**": "comm comm/coll scripts/bench/bench golang.org/x/sys",
 
 	"scripts/bench/ssh": "ssh scripts/bench/bench",
+	"scripts/chaos":     "comm comm/coll comm/frame scripts/lab/labtest golang.org/x/sys",
 }
 
 // banned are names that only the listed files may use outside tests.

@@ -95,6 +95,7 @@ func TestHosts(t *testing.T) {
 		{"several names", severalNames},
 		{"jobs at once", jobsAtOnce},
 		{"kill", kills},
+		{"old bugs", oldBugs},
 		{"shared data", shared},
 		{"self", selfOnHosts},
 		{"losses", losses},

@@ -16,6 +16,7 @@ import (
 const (
 	idleFlush   = 100 * time.Millisecond // a begun line waits so long for its end
 	drainLimit  = 2 * time.Second        // after a rank's exit its background children may keep a pipe open
+	failedLimit = drainLimit / 4         // the same after one that failed: whoever waits for it is to know within a second
 	drainBytes  = 1 << 20                // no pipe holds more at that moment
 	gatherBelow = 16 << 10               // a stream that brings less in gather is read so seldom
 	gather      = time.Millisecond
@@ -33,7 +34,7 @@ type stream struct {
 	conn   *Conn
 	credit *window
 	outlet *outlet      // where the bytes go instead of into frames; nil: frames
-	exited atomic.Int64 // when the rank ended, in nanoseconds since the epoch; 0: it runs
+	until  atomic.Int64 // when background children of a rank that has ended are heard no more, in nanoseconds since the epoch; 0: it runs
 
 	buf  *[]byte // nil while nothing is held; owned by relay, as all below
 	held int     // bytes in buf behind the header's room: a line begun and not yet sent
@@ -61,7 +62,7 @@ func (s *stream) relay() {
 			if pace.total += n; pace.total >= pipeLen && pace.total-n < pipeLen {
 				enlarge(raw)
 			}
-			if s.exited.Load() == 0 {
+			if s.until.Load() == 0 {
 				pace.wait(n)
 			}
 		}
@@ -101,19 +102,23 @@ func (p *pace) wait(n int) {
 	}
 }
 
-// finish tells relay that the rank has ended.
-func (s *stream) finish() {
-	s.exited.Store(time.Now().UnixNano())
+// finish tells relay that the rank has ended, and how.
+func (s *stream) finish(e ending) {
+	limit := drainLimit
+	if e.status != 0 {
+		limit = failedLimit
+	}
+	s.until.Store(time.Now().Add(limit).UnixNano())
 	s.file.SetReadDeadline(time.Unix(1, 0))
 }
 
 // setDeadline bounds the next read. over: the time for background children is up.
 func (s *stream) setDeadline() (over bool) {
 	for {
-		exited := s.exited.Load()
+		until := s.until.Load()
 		var d time.Time
-		if exited != 0 {
-			d = time.Unix(0, exited).Add(drainLimit)
+		if until != 0 {
+			d = time.Unix(0, until)
 			over = !time.Now().Before(d)
 		}
 		if s.held > 0 {
@@ -122,7 +127,7 @@ func (s *stream) setDeadline() (over bool) {
 			}
 		}
 		s.file.SetReadDeadline(d)
-		if s.exited.Load() == exited {
+		if s.until.Load() == until {
 			return over
 		}
 	}

@@ -151,8 +151,8 @@ func (a *agent) watch(r *rank, ours [3]int) {
 		if r.serves() && r.end.status != 0 && !a.ender.begun() {
 			a.clear(r) // before it is missed: the hub may still believe in what it left
 		}
-		r.out.finish()
-		r.err.finish()
+		r.out.finish(r.end)
+		r.err.finish(r.end)
 		streams.Wait()
 		joined, left := r.seat.leave()
 		<-r.told

@@ -173,6 +173,9 @@ func (a *agent) roomyCache(size int64) (*cache, error) {
 			}
 			c.close()
 		}
+		if a.life.Err() != nil { // what was to try the place was ended, too
+			return nil, errNoJob
+		}
 		why = append(why, dir+": "+err.Error())
 	}
 	return nil, &Failure{Phase: "stage", Rank: -1, Code: 125,

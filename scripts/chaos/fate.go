@@ -1,0 +1,116 @@
+package main
+
+import (
+	"slices"
+	"syscall"
+)
+
+// fate is what must become of a job.
+type fate int
+
+const (
+	livesOn fate = iota // until it is let end, or by itself if it has to
+	ends                // by itself
+	hangs               // until somebody ends it: what is stopped may go on any time
+	frozen              // it ends everywhere but for pprun itself, which is stopped
+)
+
+// fate says what must become of the job.
+func (g *game) fate() fate {
+	undone := g.For > 0 && (g.For < g.config.silence() || g.Phase < run) // before, there may be nobody yet who misses it
+	retried := g.Victim == session && g.Phase == connect
+	if g.victim == nil || undone || retried || g.Phase == end && g.Fault != stop {
+		return livesOn
+	}
+	switch g.Victim {
+	case guard, grandchild:
+		return livesOn
+	case launcher:
+		if g.Fault == stop && g.For == 0 {
+			return frozen
+		}
+	case hub, rank:
+		switch {
+		case g.Fault == stop && g.For == 0:
+			return hangs
+		case g.Fault == stop || g.Victim == rank && g.Job == farm:
+			return livesOn
+		}
+	}
+	if g.Job == farm && g.spares(hub) {
+		return livesOn
+	}
+	if g.Phase == end {
+		return livesOn
+	}
+	return ends
+}
+
+// spares says whether pprun and a process of that role can still speak with each other, and with others.
+func (g *game) spares(v victim) bool {
+	at := slices.IndexFunc(g.scene.processes, v.is)
+	if at < 0 {
+		return false
+	}
+	host := g.scene.processes[at].host
+	if g.victim.host == "head" && g.Fault == cut {
+		return host == "head"
+	}
+	return g.Victim != launcher && g.Victim != v && host != g.victim.host
+}
+
+// judge checks how pprun ended and what it said.
+func (g *game) judge() {
+	if !g.over() {
+		return
+	}
+	status := g.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	code := status.ExitStatus()
+	if status.Signaled() {
+		code = 128 + int(status.Signal())
+	}
+	g.out.Status = code
+	if g.pprunKilled() {
+		if code != 137 {
+			g.wrong("pprun was killed, and its exit status is %d", code)
+		}
+		return
+	}
+	if !g.fits(code) {
+		g.wrong("exit status %d", code)
+	}
+	if code == 0 && !g.Job.done(g.stdout.String()) {
+		g.wrong("exit status 0 without the results")
+	}
+	if code == diedOfTerm && g.ordered {
+		return
+	}
+	if said := reasons(g.stderr.String()); code == 0 && len(said) > 0 || code != 0 && len(said) != 1 {
+		g.wrong("exit status %d, and %d reasons: %q", code, len(said), said)
+	}
+}
+
+// diedOfTerm is the status of whoever dies of TERM in a lab, as pprun does before it has begun.
+const diedOfTerm = 1
+
+// pprunKilled says whether pprun cannot tell how its job has ended.
+func (g *game) pprunKilled() bool {
+	return g.slain || g.victim != nil && (g.Victim == launcher && g.Fault == kill || g.victim.host == "head" && g.Fault == power)
+}
+
+// fits says whether an exit status suits what has happened.
+func (g *game) fits(code int) bool {
+	switch code {
+	case 0:
+		return g.fate() == livesOn && (g.Job.obeys() || g.Phase == end)
+	case 128 + int(syscall.SIGTERM):
+		return g.ordered
+	case diedOfTerm:
+		return g.ordered && g.Phase == resolve
+	case 128 + int(syscall.SIGKILL): // the victim's own end
+		return g.Fault == kill && (g.Victim == hub || g.Victim == rank)
+	case 125:
+		return g.victim != nil && g.Victim != guard && g.Victim != grandchild && (g.Victim != launcher || g.Fault != kill)
+	}
+	return false
+}
