@@ -156,7 +156,7 @@ func TestFairShares(t *testing.T) {
 		}
 	}
 	t.Logf("2 processes had %v of processor time, 12 had %v", work[few], work[many])
-	if work[few]*2 < work[many] {
+	if work[few]*3 < work[many] { // without groups it is 6 times as much
 		t.Errorf("2 processes had %v of processor time, 12 had %v", work[few], work[many])
 	}
 	r.signal(syscall.SIGINT)

@@ -112,6 +112,9 @@ func open(o *options) (*server, *door.Keyring, error) {
 	return s, ring, s.share()
 }
 
+// howToGroup is how a server comes to control groups.
+const howToGroup = "start it as root, or: systemd-run --user --scope -p Delegate=yes ppserver"
+
 // share finds out how clients share this machine.
 func (s *server) share() error {
 	own, _ := os.ReadFile("/proc/self/cgroup")
@@ -121,12 +124,12 @@ func (s *server) share() error {
 		return nil
 	}
 	if s.memory > 0 {
-		return fmt.Errorf("--max-memory: needs control groups: %w: under systemd, Delegate=yes", err)
+		return fmt.Errorf("--max-memory: needs control groups: %w: %s", err, howToGroup)
 	}
 	if s.ByUser = true; !s.count { // what the user has already, outside of this server, would count, too
 		s.Processes = 0
 	}
-	s.log.Info("no control groups: the processes of all clients compete as equals", "why", err)
+	s.log.Info("no control groups: the processes of all clients compete as equals", "why", err, "fix", howToGroup)
 	return nil
 }
 
