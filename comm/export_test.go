@@ -146,3 +146,9 @@ func sayTo(p *place.Place, b []byte) (refusal string, err error) {
 	}
 	return "", err
 }
+
+// ClientTLS and ServerTLS are the two ends of a link between hosts.
+var (
+	ClientTLS = clientTLS
+	ServerTLS = serverTLS
+)
