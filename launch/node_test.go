@@ -91,7 +91,7 @@ func TestNodesWordsAreFolded(t *testing.T) {
 // FuzzNode lets an agent say anything to the launcher: its ranks' lines have their own labels, and the last event is the end.
 func FuzzNode(f *testing.F) {
 	for kind, v := range map[frame.Kind]any{
-		agent.KindReady: agent.Ready{Version: 1, Hostname: "b", PublicKey: []byte{1}}, agent.KindStarted: agent.Started{PIDs: []int{1, 2}},
+		agent.KindReady: agent.Ready{Version: 1, PublicKey: []byte{1}}, agent.KindStarted: agent.Started{PIDs: []int{1, 2}},
 		agent.KindStaged: agent.Staged{Path: "/x"}, agent.KindListening: agent.Listening{Addresses: []string{"1.2.3.4:5"}},
 		agent.KindExit: agent.Exit{Rank: 2, Stderr: []byte("x")}, agent.KindFailure: agent.Failure{Phase: "start"}, agent.KindRespawned: agent.Respawned{Rank: 3},
 	} {

@@ -13,6 +13,9 @@ import (
 func addresses(routes []string, own []netip.Addr) []netip.Addr {
 	var all []netip.Addr
 	add := func(ip netip.Addr) {
+		if ip.Is6() && ip.IsLinkLocalUnicast() { // of no use without the name of an interface of whoever uses it
+			return
+		}
 		if ip = ip.Unmap(); ip.IsValid() && !ip.IsUnspecified() && !ip.IsMulticast() && !slices.Contains(all, ip) {
 			all = append(all, ip)
 		}

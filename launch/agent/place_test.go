@@ -159,7 +159,7 @@ func TestAddresses(t *testing.T) {
 	for _, ip := range []string{"10.0.0.7", "::ffff:192.0.2.1", "fd00::7", "172.17.0.1"} {
 		own = append(own, netip.MustParseAddr(ip))
 	}
-	got := addresses([]string{"0.0.0.0", "::", "::ffff:0.0.0.0", "", "x", "224.0.0.1", "192.0.2.1"}, own)
+	got := addresses([]string{"0.0.0.0", "::", "::ffff:0.0.0.0", "", "x", "224.0.0.1", "fe80::1%eth0", "192.0.2.1"}, own)
 	if want := "[192.0.2.1 10.0.0.7 fd00::7 172.17.0.1]"; fmt.Sprint(got) != want {
 		t.Errorf("got %v, want %s", got, want)
 	}

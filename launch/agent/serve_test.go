@@ -16,7 +16,7 @@ import (
 func TestRanksRun(t *testing.T) {
 	l := launchAgent(t)
 	r := l.hello(time.Second)
-	if r.Version != Version || r.CPUs < 1 || r.PID != l.cmd.Process.Pid || len(r.PublicKey) == 0 || r.Digest != "" {
+	if r.Version != Version || r.CPUs < 1 || len(r.PublicKey) == 0 || r.Digest != "" {
 		t.Errorf("ready: %+v", r)
 	}
 	pids := l.start(sh(4, `echo "rank $PPRUN_RANK of $PPRUN_SIZE in $PWD, procs $GOMAXPROCS"; echo oops >&2; exit $PPRUN_RANK`))

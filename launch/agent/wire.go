@@ -7,7 +7,7 @@ import (
 )
 
 // Version of the launcher-agent protocol.
-const Version = 11 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran; 7: limits; 8: where libraries are; 9: heartbeats; 10: programs that launch themselves; 11: stopped ranks
+const Version = 12 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran; 7: limits; 8: where libraries are; 9: heartbeats; 10: programs that launch themselves; 11: stopped ranks; 12: no names in ready
 
 // The launcher-agent protocol: frames of comm/frame over any byte stream (socketpair, ssh session, TLS), structured
 // payloads in CBOR. Both ends may send ahead: frames are handled in order, so a launcher that needs no answer does not wait.
@@ -141,9 +141,7 @@ type Ready struct {
 	Release   string // of pprun, for messages; empty for a local agent
 	Digest    string // Identity of the agent's executable; empty for a local agent
 	OS, Arch  string // as GOOS, GOARCH
-	Hostname  string // what the node calls itself
 	CPUs      int    // usable ones: affinity and cgroup limits count
-	PID       int
 	Limits    Limits // of the node; none for a local agent, whose are the launcher's
 	BootID    string // tells two names of one machine from two machines; empty when alone
 	Reached   string // address by which the launcher reached the node (SSH_CONNECTION, or where its ppserver listens), empty when local
