@@ -56,6 +56,9 @@ func (n *node) spelt() string {
 func (j *job) warnTwins() {
 	names := map[string][]string{}
 	for _, n := range j.members() {
+		if n.index == 0 && j.RootIdle { // which needs no CPU of it
+			continue
+		}
 		names[n.ready.BootID] = append(names[n.ready.BootID], n.spelt())
 	}
 	maps.DeleteFunc(names, func(id string, same []string) bool { return id == "" || len(same) < 2 })

@@ -132,6 +132,7 @@ func sameResults(t *testing.T, f *farmed) {
 	if sums(again.stdout) != sums(home.stdout) || !strings.HasPrefix(again.stdout, "Starting with 5 slots\n") {
 		t.Errorf("on servers:\n%s", again.stdout)
 	}
+	f.finish(f.Exec("node1", f.pprun, "--servers", "node1*1", "--local", "0", "true")).want(t, 0, `^$`) // a server on the same machine
 	who := f.with("node1*1", "--local", "1", "sh", "-c", "echo $(hostname) $(id -un) $(grep NoNewPrivs /proc/self/status)")
 	if who.want(t, 0, `^$`); !strings.Contains(who.stdout, "node1 alice NoNewPrivs: 1\n") {
 		t.Errorf("programs run as:\n%s", who.stdout)
