@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"time"
 
 	"github.com/pprun/pprun/comm/frame"
 )
@@ -26,12 +27,12 @@ func (h *hub) read(l *link) {
 	defer close(l.ended)
 	r := &reader{hub: h, link: l}
 	err := r.loop()
-	reason := "its link broke: " + err.Error()
+	reason, cut := "its link broke: "+err.Error(), false
 	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
-		reason = "it ended, or its link was cut"
+		reason, cut = "it ended, or its link was cut", true
 	}
 	if why := l.reason(); why != "" {
-		reason = why
+		reason, cut = why, true
 	}
 	r.lock()
 	ran := h.ranOn(l)
@@ -41,10 +42,24 @@ func (h *hub) read(l *link) {
 	for _, ran := range ran {
 		h.report(ran)
 	}
-	if goesOn {
-		l.conn.Close()
-		l.close()
+	if !goesOn {
+		return
 	}
+	if cut {
+		l.conn.Close()
+	} else {
+		h.dismiss(l, reason)
+	}
+	l.close()
+}
+
+// dismiss tells the ranks behind a link why they are lost, if they listen still: they broke the protocol.
+func (h *hub) dismiss(l *link, reason string) {
+	for _, rank := range l.ranks {
+		lost := must(cborEnc.Marshal(h.lostError(h.members[rank], reason)))
+		l.send(frame.Header{Kind: kindLost, Dst: uint32(rank)}, lost)
+	}
+	time.AfterFunc(time.Second, func() { l.conn.Close() })
 }
 
 func (r *reader) loop() error {
