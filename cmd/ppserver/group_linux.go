@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -26,6 +27,7 @@ type groupDir struct {
 	controllers []string
 }
 
+// controllers are those that clients' groups are to have, if they can be had; the first must be.
 var controllers = []string{"cpu", "memory", "pids"}
 
 const groupPrefix = "ppserver-"
@@ -42,20 +44,19 @@ func findGroups(root string, own []byte) (*groups, error) {
 			if _, err := os.Stat(filepath.Join(dir, "cgroup.subtree_control")); err != nil {
 				continue // all its controllers are of version 1
 			}
-			if err := delegate(dir); err != nil {
+			shared, err := delegate(dir)
+			if err != nil {
 				return nil, err
 			}
-			g.parents = append(g.parents, groupDir{dir, controllers})
+			g.parents = append(g.parents, groupDir{dir, shared})
 		default:
-			for _, c := range strings.Split(f[1], ",") {
-				if strings.Contains(strings.Join(controllers, ","), c) {
-					g.parents = append(g.parents, groupDir{filepath.Join(root, c, f[2]), []string{c}})
-				}
+			for _, c := range wanted(strings.Split(f[1], ",")) {
+				g.parents = append(g.parents, groupDir{filepath.Join(root, c, f[2]), []string{c}})
 			}
 		}
 	}
-	if len(g.parents) == 0 {
-		return nil, errors.New("there are none on this machine")
+	if !g.have("cpu") {
+		return nil, errors.New("none with a share of the processors")
 	}
 	g.sweep()
 	probe, err := g.make(quotas{})
@@ -66,22 +67,36 @@ func findGroups(root string, own []byte) (*groups, error) {
 	return g, nil
 }
 
-// delegate has the groups below dir share its controllers. A group that does so may hold no process itself, so the server
-// moves into one of its own.
-func delegate(dir string) error {
+// wanted are those of the controllers that are of use here.
+func wanted(all []string) []string {
+	return slices.DeleteFunc(all, func(c string) bool { return !slices.Contains(controllers, c) })
+}
+
+// have says whether clients' groups have a controller.
+func (g *groups) have(controller string) bool {
+	return g != nil && slices.ContainsFunc(g.parents, func(p groupDir) bool { return slices.Contains(p.controllers, controller) })
+}
+
+// delegate has the groups below dir share its controllers, and returns these. A group that does so may hold no process
+// itself, so the server moves into one of its own.
+func delegate(dir string) (shared []string, err error) {
+	all, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+	if err != nil {
+		return nil, err
+	}
 	own := filepath.Join(dir, "server")
 	if err := os.Mkdir(own, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+		return nil, err
 	}
 	if err := put(own, "cgroup.procs", os.Getpid()); err != nil {
-		return err
+		return nil, err
 	}
-	err := put(dir, "cgroup.subtree_control", "+"+strings.Join(controllers, " +"))
-	if err != nil {
+	shared = wanted(strings.Fields(string(all)))
+	if err = put(dir, "cgroup.subtree_control", "+"+strings.Join(shared, " +")); err != nil {
 		put(dir, "cgroup.procs", os.Getpid())
 		os.Remove(own)
 	}
-	return err
+	return shared, err
 }
 
 func put(dir, file string, value any) error {

@@ -194,12 +194,14 @@ func TestInheritsNothing(t *testing.T) {
 // Groups of version 2 share the controllers of the server's own, which holds no process then.
 func TestGroupsOfVersion2(t *testing.T) {
 	dir := t.TempDir()
-	if err := delegate(dir); err != nil {
+	put(dir, "cgroup.controllers", "cpuset cpu io memory pids\n")
+	shared, err := delegate(dir)
+	if err != nil {
 		t.Fatal(err)
 	}
 	q := quotas{memory: 1 << 30}
 	q.Processes = 100
-	g := groups{parents: []groupDir{{dir, controllers}}}
+	g := groups{parents: []groupDir{{dir, shared}}}
 	made, err := g.make(q)
 	if err == nil {
 		err = made.add(12345)

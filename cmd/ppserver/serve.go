@@ -119,17 +119,19 @@ const howToGroup = "start it as root, or: systemd-run --user --scope -p Delegate
 func (s *server) share() error {
 	own, _ := os.ReadFile("/proc/self/cgroup")
 	var err error
-	if s.groups, err = findGroups("/sys/fs/cgroup", own); err == nil {
+	if s.groups, err = findGroups("/sys/fs/cgroup", own); err != nil {
+		s.log.Info("no control groups: the processes of all clients compete as equals", "why", err, "fix", howToGroup)
+	} else {
 		s.log.Info("each client has a control group, of the same weight")
-		return nil
 	}
-	if s.memory > 0 {
-		return fmt.Errorf("--max-memory: needs control groups: %w: %s", err, howToGroup)
+	if s.memory > 0 && !s.groups.have("memory") {
+		return fmt.Errorf("--max-memory: needs control groups for memory: %s", howToGroup)
 	}
-	if s.ByUser = true; !s.count { // what the user has already, outside of this server, would count, too
-		s.Processes = 0
+	if !s.groups.have("pids") {
+		if s.ByUser = true; !s.count { // what the user has already, outside of this server, would count, too
+			s.Processes = 0
+		}
 	}
-	s.log.Info("no control groups: the processes of all clients compete as equals", "why", err, "fix", howToGroup)
 	return nil
 }
 
@@ -137,12 +139,15 @@ func (s *server) share() error {
 func (s *server) greet(ring *door.Keyring) {
 	at := s.listener.Addr().String()
 	fmt.Printf("ppserver on %s, %d workers, key %s\n", at, s.workers, s.key)
-	found := ""
-	if s.announce {
-		found = ", or --discover"
+	loopback, how := s.listener.Addr().(*net.TCPAddr).IP.IsLoopback(), ""
+	switch {
+	case loopback:
+		how = " --local 0" // which are the same processors
+	case s.announce:
+		how = ", or --discover"
 	}
-	fmt.Printf("use it with: pprun --servers %s%s ./prog\n", at, found)
-	if s.listener.Addr().(*net.TCPAddr).IP.IsLoopback() {
+	fmt.Printf("use it with: pprun --servers %s%s ./prog\n", at, how)
+	if loopback {
 		fmt.Println("only programs on this machine can; to open it to others: ppserver keygen, then ppserver")
 		return
 	}
