@@ -121,14 +121,6 @@ func (a *agent) left() bool {
 	return err != unix.ECHILD && len(a.job()) > 0
 }
 
-// signalName is a signal's name as kill -l has it, with SIG.
-func signalName(s syscall.Signal) string {
-	if name := unix.SignalName(s); name != "" {
-		return name
-	}
-	return "signal " + strconv.Itoa(int(s))
-}
-
 // sweep kills what an agent that is gone has left: members of the sessions it had made (by leader: whether that has
 // ended), and processes whose environment began with all of the marks. It returns whether it found one.
 func sweep(sessions map[int]bool, marks [][]byte) (found bool) {

@@ -3,7 +3,6 @@
 package agent
 
 import (
-	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -34,13 +33,6 @@ func exiting(int) bool { return false }
 
 // stopped is not known.
 func stopped(int) bool { return false }
-
-func signalName(s syscall.Signal) string {
-	if name := unix.SignalName(s); name != "" {
-		return name
-	}
-	return "signal " + strconv.Itoa(int(s))
-}
 
 func sweep(sessions map[int]bool, marks [][]byte) (found bool) {
 	for s := range sessions {
