@@ -4,8 +4,6 @@ package agent
 
 import (
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 const maxRSSUnit = 1
