@@ -56,7 +56,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "orphan" {
 		beOrphan()
 	}
-	testscript.Main(m, map[string]func(){"pprun": main, "deserter": desert, "server": serve, "deadlock": deadlock, "hello": hello})
+	testscript.Main(m, map[string]func(){"pprun": main, "deserter": desert, "server": serve, "deadlock": deadlock, "panicker": panicker, "hello": hello})
 }
 
 // hello says which rank it is.
@@ -80,6 +80,14 @@ func deadlock() {
 	}
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
+}
+
+// panicker is a job whose rank 1 panics.
+func panicker() {
+	if os.Getenv(place.EnvRank) == "1" {
+		panic("rank 1 has had enough")
+	}
+	select {}
 }
 
 // desert is a rank that takes its place in the job and ends without leaving it.
