@@ -69,10 +69,10 @@ have() {
 }
 
 # order asks for the agent of this platform: the answer is its digest and size, and how many bytes follow. None do if it
-# is not the digest that was looked for so far.
+# is not the digest that was looked for so far. Where the launcher has gone, nothing is left of its search for a directory.
 order() {
 	say "want `uname -sm` $packed"
-	read d size bytes || exit 1
+	read d size bytes || { rmdir "$1" 2>/dev/null; exit 1; }
 }
 
 main() {
@@ -93,8 +93,8 @@ main() {
 		mkdir -p "$c" 2>/dev/null
 		mine "$c" || { tried="$tried, $c: cannot be made, or others may write there or above it"; continue; }
 		runs "$real" || { tried="$tried, $c: cannot be written or is mounted noexec"; continue; }
-		order
-		[ "$bytes" = 0 ] && have "$@" && order
+		order "$c"
+		[ "$bytes" = 0 ] && have "$@" && order "$c"
 		take "$real" "$bytes" && become "$real/agent-$d"
 		tried="$tried, $c: is full or over quota"
 	done
