@@ -53,6 +53,7 @@ type launcher struct {
 	out     map[uint32]*strings.Builder // standard output by rank
 	errs    map[uint32]*strings.Builder
 	exits   map[int]Exit
+	ended   []int          // ranks, as their ends were told
 	frames  []frame.Header // all but output, beats
 	fails   []Failure
 	notes   []string
@@ -220,7 +221,7 @@ func (l *launcher) take(h frame.Header, payload []byte) {
 		l.refused[h.Src] = h.ID == 0
 	case KindExit:
 		x, _ := Decode[Exit](payload)
-		l.exits[x.Rank] = x
+		l.exits[x.Rank], l.ended = x, append(l.ended, x.Rank)
 	case KindFailure:
 		f, _ := Decode[Failure](payload)
 		l.fails = append(l.fails, f)

@@ -5,6 +5,7 @@ package agent
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -184,6 +185,30 @@ func TestGuardStopped(t *testing.T) {
 	until(t, "the guard to go", func() bool { return syscall.Kill(guard, 0) == syscall.ESRCH })
 }
 
+// Each rank is a session of its own, and dies with the agent even where there is no guard: more of them than threads start
+// them.
+func TestRanksDieWithTheAgent(t *testing.T) {
+	l := launchAgent(t)
+	l.hello(time.Second)
+	const n = 3 * spawnThreads
+	pids := l.start(sh(n, `exec sleep 1000`))
+	until(t, "the guard", l.guarded)
+	for _, pid := range pids {
+		if p, ok := readProcess(pid, make([]byte, 512)); !ok || p.session != pid || p.zombie {
+			t.Errorf("rank's process %d: %+v, %v", pid, p, ok)
+		}
+	}
+	syscall.Kill(l.guardPID(), syscall.SIGKILL)
+	syscall.Kill(l.cmd.Process.Pid, syscall.SIGKILL)
+	until(t, "the ranks to go", func() bool {
+		return !slices.ContainsFunc(pids, func(pid int) bool {
+			p, ok := readProcess(pid, make([]byte, 512))
+			return ok && !p.zombie
+		})
+	})
+	l.clearAway()
+}
+
 // An agent that is killed before it has a guard is cleared away by its launcher.
 func TestLeftBehind(t *testing.T) {
 	l := launchAgent(t)
@@ -194,10 +219,15 @@ func TestLeftBehind(t *testing.T) {
 	syscall.Kill(l.guardPID(), syscall.SIGKILL)
 	syscall.Kill(l.cmd.Process.Pid, syscall.SIGKILL)
 	l.cmd.Wait()
-	t.Setenv("TMPDIR", "/tmp")
-	t.Setenv("XDG_RUNTIME_DIR", "")
-	LeftBehind(l.job, 0)
+	l.clearAway()
 	l.nothingLeft()
+}
+
+// clearAway is what a launcher does after an agent that was killed.
+func (l *launcher) clearAway() {
+	l.t.Setenv("TMPDIR", "/tmp")
+	l.t.Setenv("XDG_RUNTIME_DIR", "")
+	LeftBehind(l.job, 0)
 }
 
 // guarded says whether the agent has a guard.

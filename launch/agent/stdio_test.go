@@ -308,3 +308,15 @@ func TestLastLine(t *testing.T) {
 		}
 	}
 }
+
+// The end of a rank is told when its children have had a little time to write; of one that failed, others wait for it.
+func TestFailureIsToldSooner(t *testing.T) {
+	l := launchAgent(t)
+	l.hello(time.Second)
+	l.start(sh(2, `sleep 1000 & exit $PPRUN_RANK`))
+	l.exited(2)
+	if !slices.Equal(l.ended, []int{1, 0}) {
+		t.Errorf("told in the order %v, want that of rank 1 first", l.ended)
+	}
+	l.bye()
+}
