@@ -18,7 +18,7 @@ const (
 // fate says what must become of the job.
 func (g *game) fate() fate {
 	undone := g.For > 0 && (g.For < g.config.silence() || g.Phase < run) // before, there may be nobody yet who misses it
-	retried := g.Victim == session && g.Phase == connect
+	retried := g.Victim == session && g.Phase <= stage
 	if g.victim == nil || undone || retried || g.Phase == end && g.Fault != stop {
 		return livesOn
 	}
@@ -105,8 +105,8 @@ func (g *game) fits(code int) bool {
 		return g.fate() == livesOn && (g.Job.obeys() || g.Phase == end)
 	case 128 + int(syscall.SIGTERM):
 		return g.ordered
-	case diedOfTerm:
-		return g.ordered && g.Phase == resolve
+	case diedOfTerm: // or of rank 0, which has lost somebody before it could begin
+		return g.ordered && g.Phase == resolve || g.Job == farm && g.Phase == start
 	case 128 + int(syscall.SIGKILL): // the victim's own end
 		return g.Fault == kill && (g.Victim == hub || g.Victim == rank)
 	case 125:
