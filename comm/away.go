@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/pprun/pprun/comm/frame"
+	"github.com/pprun/pprun/comm/place"
 )
 
 // A rank that is stopped, or of which nothing is heard for a while, is not lost: it may go on at any time. But what it was
@@ -33,16 +34,36 @@ func (h *hub) stopped(rank int, is bool) {
 	h.flush()
 }
 
-// miss takes the news that nothing has come over a link for a while, or something has again.
-func (h *hub) miss(l *link, away bool) {
+// hear takes the news that a link is heard in another way than before.
+func (h *hub) hear(l *link, before, now hearing) {
+	var news []place.Missed
 	h.mu.Lock()
 	for _, r := range l.ranks {
-		if m := h.members[r]; m.link == l {
-			h.leaveAlone(m, away || m.halted)
+		m := h.members[r]
+		if m.link != l {
+			continue
+		}
+		h.leaveAlone(m, now > heard || m.halted)
+		if how := now.told(); how != before.told() {
+			news = append(news, place.Missed{Rank: m.rank, Incarnation: m.incarnation, How: how})
 		}
 	}
 	h.mu.Unlock()
+	for _, m := range news {
+		h.missed(m)
+	}
 	h.flush()
+}
+
+// told is what the agent is told.
+func (h hearing) told() place.Hearing {
+	switch h {
+	case unheard:
+		return place.Unheard
+	case dead:
+		return place.GivenUp
+	}
+	return place.Heard
 }
 
 // leaveAlone gives a rank nothing more, and takes back what it has not begun; or ends that.

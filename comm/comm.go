@@ -57,7 +57,7 @@ type Comm struct {
 	bells     sync.Pool                                // of *bell; not shared, since channels stay in their synctest bubble
 	left      atomic.Bool                              // the agent link is no longer needed
 	kill      func(t *running, ended cause, err error) // ends this process because of a task; nil where that must not be
-	orphaned  func()                                   // tells the agent, if there is one, that the hub is gone before the job
+	orphaned  func(why string)                         // tells the agent, if there is one, that the hub is gone before the job
 	launched  place.Job                                // that this process has launched; nil: it has not
 	cleanup   func(err error)                          // ends link, hub and agent link; err: why it does not end in order
 }
@@ -85,7 +85,7 @@ func newComm(p place.Place, role place.Role, s settings, fns []*function) *Comm 
 		since: time.Now(), maxTasks: s.maxTasks, maxBytes: s.maxBytes,
 		groups: make(map[string]*group), scopes: make(map[scopeKey]*scope), tallies: make([]*tally, len(fns)), ranTasks: make([]rankTally, p.Size),
 		broken: make(chan struct{}), bye: make(chan struct{}),
-		orphaned: func() {},
+		orphaned: func(string) {},
 	}
 	if s.slots >= 0 {
 		c.slots[p.Rank] = s.slots

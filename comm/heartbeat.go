@@ -21,11 +21,21 @@ type heart struct {
 	work    sync.WaitGroup
 }
 
-// A judge knows more of the ends of links than whether something comes from them.
+// A judge knows more of the other ends of links than whether something comes from them.
 type judge struct {
-	excuses func(l *link) bool       // it is known to live though nothing can come from it
-	miss    func(l *link, away bool) // nothing has come from it for a third of the timeout, or something has again; may be nil
+	excuses func(l *link) bool                 // it is known to live though nothing can come from it
+	hear    func(l *link, before, now hearing) // it is heard in another way than before
 }
+
+// hearing is how well the other end of a link is heard.
+type hearing int
+
+const (
+	heard   hearing = iota
+	missed          // nothing has come for a third of the timeout
+	unheard         // for two thirds
+	dead            // for the timeout: the link is given up
+)
 
 // startHeart starts a heart; without a timeout it does nothing.
 func startHeart(timeout time.Duration, links func() []*link, j judge) *heart {
@@ -71,13 +81,22 @@ func (h *heart) listen(clock *frame.Clock, l *link) {
 	case h.judge.excuses(l):
 		silence.Break()
 	case clock.Dead(silence):
-		l.giveUp(fmt.Sprintf("nothing was heard of it for %v", h.timeout))
-	default:
-		if away := clock.Long(silence) > h.timeout/3; away != l.away && h.judge.miss != nil {
-			l.away = away
-			h.judge.miss(l, away)
+		if h.note(l, dead) {
+			l.giveUp(fmt.Sprintf("nothing was heard of it for %v", h.timeout))
 		}
+	case l.hearing < dead: // else its reader is about to end
+		h.note(l, min(unheard, hearing(3*clock.Long(silence)/h.timeout)))
 	}
+}
+
+// note notes how the other end of a link is heard. It says whether that has changed.
+func (h *heart) note(l *link, now hearing) bool {
+	before := l.hearing
+	if l.hearing = now; now == before {
+		return false
+	}
+	h.judge.hear(l, before, now)
+	return true
 }
 
 // beat lets the other end know that this one lives, unless something else does.

@@ -20,6 +20,7 @@ type hub struct {
 	ports    atomic.Pointer[[]port] // of the members, for relaying without mu; what it points to does not change
 	readers  sync.WaitGroup         // of links; none is added once over is set
 	informed bool                   // an agent tells of deaths
+	missed   func(place.Missed)     // tells the agent what is heard of a rank
 	report   func(place.Ran)        // tells the agent what a lost rank ran; nil: there is none
 
 	mu      sync.Mutex // guards the fields below; held while whole batches of frames are handled, never across I/O
@@ -48,7 +49,7 @@ type hub struct {
 
 // newHub makes the hub of rank 0's job; ranks join it before it is used.
 func newHub(c *Comm) *hub {
-	h := &hub{node: c.nodeName, fns: c.fns, guess: make([]time.Duration, len(c.fns)), tallies: make([]hubTally, len(c.fns)), pools: make(map[string]*pool), blames: make(map[*task][]*LostError)}
+	h := &hub{missed: func(place.Missed) {}, node: c.nodeName, fns: c.fns, guess: make([]time.Duration, len(c.fns)), tallies: make([]hubTally, len(c.fns)), pools: make(map[string]*pool), blames: make(map[*task][]*LostError)}
 	for i := range h.guess {
 		h.guess[i] = maxAhead // until it is known
 	}

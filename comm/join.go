@@ -41,7 +41,7 @@ func join(ctx context.Context, agent *place.Link, job place.Job, role place.Role
 			c.left.Store(true)
 			return nil, err
 		}
-		c.orphaned = func() { agent.Orphan() }
+		c.orphaned = func(why string) { agent.Orphan(why) }
 		var stopped atomic.Bool // rank 0 is
 		agent.Hear(place.Told{Stopped: func(rank int, is bool) {
 			if rank == 0 {
@@ -54,6 +54,7 @@ func join(ctx context.Context, agent *place.Link, job place.Job, role place.Role
 	h := newHub(c)
 	h.informed = true
 	h.report = func(r place.Ran) { agent.Ran(r) }
+	h.missed = func(m place.Missed) { agent.Missed(m) }
 	d := newDoor(h, c, p, signatures(fns))
 	agent.Hear(place.Told{Died: d.died, Stopped: h.stopped})
 	d.open(agent.Listeners)
@@ -118,7 +119,7 @@ func (c *Comm) host(ctx context.Context, d *door, leave func(error)) error {
 		}()
 	}
 	close(d.started)
-	heart := startHeart(d.place.Heartbeat, h.linked, judge{h.excuses, h.miss})
+	heart := startHeart(d.place.Heartbeat, h.linked, judge{h.excuses, h.hear})
 	c.cleanup = func(err error) {
 		h.finish(err)
 		heart.end()
@@ -135,7 +136,7 @@ func (c *Comm) run(l *link, heartbeat time.Duration, stopped func() bool, leave 
 	l.start()
 	var reader sync.WaitGroup
 	reader.Go(func() { c.read(l) })
-	heart := startHeart(heartbeat, func() []*link { return []*link{l} }, judge{excuses: func(*link) bool { return stopped() }})
+	heart := startHeart(heartbeat, func() []*link { return []*link{l} }, judge{func(*link) bool { return stopped() }, func(*link, hearing, hearing) {}})
 	c.cleanup = func(err error) {
 		l.close()
 		heart.end()
@@ -163,13 +164,14 @@ func (c *Comm) read(l *link) {
 			if errors.Is(err, io.EOF) {
 				reason = "it ended, or the link to it was cut"
 			}
-			if why := l.reason(); why != "" {
+			why := l.reason()
+			if why != "" {
 				reason = why
 			}
 			select {
 			case <-c.bye:
 			default:
-				c.orphaned()
+				c.orphaned(why)
 			}
 			c.fail(&LostError{Rank: 0, Node: c.nodeName(0), Reason: reason})
 			l.conn.Close()

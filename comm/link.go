@@ -19,7 +19,7 @@ type link struct {
 	try     func([]byte) (int, error) // writes what the connection takes without blocking; nil if it cannot tell
 	ranks   []int                     // behind it
 	touched bool                      // the hub's mu guards it
-	away    bool                      // nothing has come for a while; the heart's own
+	hearing hearing                   // of its other end; the heart's own
 	heard   atomic.Int64              // uptime when something came that was waited for
 
 	mu      sync.Mutex // guards the fields below

@@ -10,13 +10,14 @@ import (
 
 // cause is a failure that ended the job, or came before the job was at its end: the loss of a rank or of a node.
 type cause struct {
-	at     time.Time
-	status int
-	what   fmt.Stringer // a loss, or words; asked when all is known about it
-	rank   int          // -1: a node
-	orphan bool         // the rank had lost its hub: this came of something else
-	stderr []string     // last lines that the user has not seen
-	root   *bool        // set if this is the root cause
+	at      time.Time
+	status  int
+	what    fmt.Stringer // a loss, or words; asked when all is known about it
+	rank    int          // -1: a node
+	severed bool         // its link to the hub was given up
+	orphan  bool         // the rank had lost its hub: this came of something else
+	stderr  []string     // last lines that the user has not seen
+	root    *bool        // set if this is the root cause
 }
 
 type words string
@@ -24,10 +25,16 @@ type words string
 func (w words) String() string { return string(w) }
 
 func failedRank(l loss, e agent.Exit) cause {
-	l.how += advice(e)
-	return cause{
+	if !l.severed {
+		l.how += advice(e)
+	}
+	c := cause{
 		at: *l.process.End, status: exitStatus(e), what: l, rank: l.rank, orphan: e.Orphan, stderr: l.stderr, root: &l.process.RootCause,
 	}
+	if l.severed {
+		c.status, c.orphan, c.severed = StatusFailed, false, true
+	}
+	return c
 }
 
 func lostNode(n *node, how string) cause {
@@ -66,7 +73,7 @@ func (v *verdict) judge() (status int, text string) {
 	}
 	var too []int
 	for _, c := range v.causes {
-		if c.rank >= 0 && c.rank != root.rank && !c.orphan {
+		if c.rank >= 0 && c.rank != root.rank && !c.orphan && !(c.severed && root.severed) {
 			too = append(too, c.rank)
 		}
 	}

@@ -25,7 +25,8 @@ func (j *job) exited(n *node, e agent.Exit) {
 		return
 	}
 	delete(n.running, e.Rank)
-	j.lives[e.Rank].halted = 0
+	severed := j.severed(e)
+	j.lives[e.Rank].halted, j.lives[e.Rank].heard = 0, place.Heard
 	j.running--
 	j.out.finish(n, e.Rank)
 	j.stdin.leave(e.Rank, e.StdinRead)
@@ -39,7 +40,7 @@ func (j *job) exited(n *node, e agent.Exit) {
 	if e.Code == 0 && e.Signal == 0 && !deserted || e.Killed {
 		return
 	}
-	l := loss{rank: e.Rank, host: n.host.Host, process: p, how: ending(e)}
+	l := loss{rank: e.Rank, host: n.host.Host, process: p, how: cmp.Or(severed, ending(e)), severed: severed != ""}
 	if j.Output != "" {
 		l.stderr = p.Stderr
 	}
@@ -49,7 +50,7 @@ func (j *job) exited(n *node, e agent.Exit) {
 	}
 	again := j.replaceable(e.Rank) && !j.over && j.lives[e.Rank].restarts < j.Respawn
 	d := place.Death{
-		Rank: e.Rank, Incarnation: e.Incarnation, Reason: ending(e), Exit: e.Code, OOM: e.OOM, Stderr: e.Stderr, Final: !again,
+		Rank: e.Rank, Incarnation: e.Incarnation, Reason: l.how, Exit: e.Code, OOM: e.OOM, Stderr: e.Stderr, Final: !again,
 	}
 	if e.Signal != 0 {
 		d.Signal = signalName(syscall.Signal(e.Signal))

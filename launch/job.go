@@ -67,7 +67,7 @@ type job struct {
 	lives     []life     // by rank
 	processes []*Process // as they were started
 	losses    losses
-	stops     stops
+	standing  standing
 	over      bool // rank 0, the hub, has ended: ranks that serve have nothing more to do
 	status    int  // of the first failure that did not end the job
 
@@ -227,8 +227,8 @@ func (j *job) step(limit <-chan time.Time) bool {
 		j.orderRespawns()
 	case <-j.losses.at:
 		j.tellLosses()
-	case <-j.stops.at:
-		j.tellStops()
+	case <-j.standing.at:
+		j.tellStanding()
 	case <-j.leaveAt:
 		j.kill(j.Grace)
 	case <-j.canceled:
@@ -302,6 +302,8 @@ func (j *job) take(e event) {
 		}
 	case stopped:
 		j.halt(n, v)
+	case place.Missed:
+		j.miss(n, v)
 	case relayed:
 		j.detour(n, v)
 	case note:
@@ -330,23 +332,11 @@ func (j *job) take(e event) {
 		n.done = true
 	case lost:
 		j.lose(n, v)
+	case autopsy:
+		j.losing(n, v.words)
 	}
 	if n != nil && n.late != nil && n.pids == nil {
 		j.advance(n)
-	}
-}
-
-// listenForNodes notices silence.
-func (j *job) listenForNodes() {
-	j.clock.Tick()
-	for _, n := range j.nodes {
-		if n.up && !n.gone && !n.silent && !j.suspended && j.clock.Dead(n.conn.Silence()) {
-			n.silent = true
-			if n.child != nil {
-				n.child.mute.Store(true)
-			}
-			n.work.Go(func() { n.conn.Close() }) // its reader then reports the loss
-		}
 	}
 }
 
@@ -365,41 +355,6 @@ func (j *job) watch() {
 		j.condemn(&verdict{status: StatusFailed, text: fmt.Sprintf("no progress for %v: %s", j.StartTimeout, j.state())})
 	}
 	j.meter.show(j)
-}
-
-// lose notes the end of a node's connection.
-func (j *job) lose(n *node, l lost) {
-	if n.gone { // we have closed it
-		return
-	}
-	n.gone = true
-	if n.child != nil && !n.done {
-		n.work.Go(func() {
-			n.conn.Close() // it returns when the agent has ended
-			agent.LeftBehind(j.id, n.index)
-		})
-	}
-	j.streams.lose(n)
-	if j.program != nil {
-		j.program.leaveAll(n)
-	}
-	if idle := j.placement.Size() > 0 && len(n.ranks) == 0; n.done || n.failed != "" || idle {
-		return
-	}
-	why := l.words()
-	if n.silent {
-		why = fmt.Sprintf("its agent is silent for %v", j.HeartbeatTimeout)
-	}
-	if n.late != nil && n.pids == nil {
-		j.failLate(n, why)
-		return
-	}
-	if !j.starting {
-		n.failed, n.status = why, StatusFailed
-		j.noteFailure()
-		return
-	}
-	j.loseRanks(n, fmt.Sprintf("lost %s: %s", n.host.Host, why))
 }
 
 // prepared is what prepare made.

@@ -27,6 +27,7 @@ type loss struct {
 	host    string
 	process *Process // nil: it had none
 	how     string
+	severed bool     // its link to the hub was given up: that is not its own failure
 	stderr  []string // last lines that the user has not seen, since files take the output
 	then    string   // what comes of it; may be empty
 	thens   string   // the same of many that end alike

@@ -48,14 +48,19 @@ type node struct {
 	guilty     bool         // its loss decides the status of the job
 	done, gone bool         // said done; connection ended
 	silent     bool         // it ended because the agent said nothing
+	segments   uint32       // packets of it until it fell silent
+	repeats    bool         // more have come since
+	probed     bool         // a new connection has been tried, since nothing is heard of it
+	probe      atomic.Value // string: what came of it; nothing: it has not ended
 	copied     atomic.Int64 // bytes of the program, uncompressed, that are on their way or there
 	size       int64        // of the program, if it is copied; 0: it is not
 	relayed    string       // why its links to the hub go through us; empty: they do not
 
-	conn  *agent.Conn
-	child *localConn // the same, of an agent that is a process of ours; nil: it is not
-	addr  net.Addr   // our end of the connection; nil when local
-	work  sync.WaitGroup
+	conn   *agent.Conn
+	remote remote     // the same, where it can tell more of its other end; nil: it cannot
+	child  *localConn // the same, of an agent that is a process of ours; nil: it is not
+	addr   net.Addr   // our end of the connection; nil when local
+	work   sync.WaitGroup
 
 	mu     sync.Mutex
 	queue  []message     // guarded by mu: not yet sent
@@ -79,6 +84,7 @@ func (n *node) connect(rwc io.ReadWriteCloser, beat time.Duration, out *output, 
 	n.up = true
 	n.conn = agent.NewConn(rwc)
 	n.child, _ = rwc.(*localConn)
+	n.remote, _ = rwc.(remote)
 	if c, ok := rwc.(interface{ LocalAddr() net.Addr }); ok && !n.local {
 		n.addr = c.LocalAddr()
 	}
@@ -291,6 +297,8 @@ func decode(h frame.Header, payload []byte) (any, error) {
 		return relayed(oneLine(string(payload))), nil
 	case agent.KindRan:
 		return said[place.Ran](payload)
+	case agent.KindMissed:
+		return place.Missed{Rank: int(h.Src), Incarnation: h.Dst, How: place.Hearing(h.ID)}, nil
 	case agent.KindStopped:
 		return stopped{int(h.Src), int(h.ID)}, nil
 	case agent.KindUnwritable:
@@ -335,9 +343,14 @@ func oneLine(s string) string {
 	}, s)
 }
 
+// plain says that a connection ended without a word why.
+func (l lost) plain() bool {
+	return l.err == io.EOF || errors.Is(l.err, io.ErrUnexpectedEOF) || errors.Is(l.err, net.ErrClosed)
+}
+
 // words says why a connection ended.
 func (l lost) words() string {
-	if l.err == io.EOF || errors.Is(l.err, io.ErrUnexpectedEOF) || errors.Is(l.err, net.ErrClosed) {
+	if l.plain() {
 		return "its agent is gone"
 	}
 	return l.err.Error()

@@ -12,12 +12,13 @@ import (
 
 // life is a rank beyond a single process.
 type life struct {
-	role        place.Role // what the last process that said so is
-	incarnation uint32     // of the present process, or of the one to come
-	process     *Process   // the present one, or the last; nil before the first
-	halted      int        // its process that is stopped; 0: none is
-	restarts    int        // how often it was started again on its node
-	short       int        // processes in a row that did not live for settled
+	role        place.Role    // what the last process that said so is
+	incarnation uint32        // of the present process, or of the one to come
+	process     *Process      // the present one, or the last; nil before the first
+	halted      int           // its process that is stopped; 0: none is
+	heard       place.Hearing // by the hub
+	restarts    int           // how often it was started again on its node
+	short       int           // processes in a row that did not live for settled
 }
 
 // A rank that dies is started again after firstDelay, and after twice the time, up to lastDelay, for each that did not

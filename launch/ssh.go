@@ -60,11 +60,15 @@ func launchEach(nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, e
 	all.Wait()
 }
 
-func (s *SSH) launch(ctx context.Context, n hostfile.Node, aside func(func())) (*sshConn, error) {
-	client, err := ssh.Dial(ctx, n.Host, ssh.Config{
+func (s *SSH) dial(ctx context.Context, n hostfile.Node, aside func(func())) (*ssh.Client, error) {
+	return ssh.Dial(ctx, n.Host, ssh.Config{
 		User: n.User, Port: n.Port, ConfigFile: s.ConfigFile, AcceptNew: s.AcceptNew,
 		Passphrase: s.Passphrase, Warn: s.Warn, Shared: &s.shared, KeepAlive: s.KeepAlive, Aside: aside,
 	})
+}
+
+func (s *SSH) launch(ctx context.Context, n hostfile.Node, aside func(func())) (*sshConn, error) {
+	client, err := s.dial(ctx, n, aside)
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +77,7 @@ func (s *SSH) launch(ctx context.Context, n hostfile.Node, aside func(func())) (
 		client.Close()
 		return nil, err
 	}
+	conn.again = func(ctx context.Context) (*ssh.Client, error) { return s.dial(ctx, n, nil) }
 	return conn, nil
 }
 
@@ -119,6 +124,7 @@ type sshConn struct {
 	r       io.Reader // of the session, behind the bootstrap
 	session *ssh.Session
 	client  *ssh.Client
+	again   func(context.Context) (*ssh.Client, error) // makes another connection to the host
 }
 
 // Read reads from the agent. At the end of the stream the error says what is known of the cause.
@@ -157,6 +163,34 @@ func (c *sshConn) Write(b []byte) (int, error) { return c.session.Write(b) }
 func (c *sshConn) Close() error {
 	c.session.Close()
 	return c.client.Close()
+}
+
+// Quiet is for how long nothing has come from the host, be it of the agent or of sshd.
+func (c *sshConn) Quiet() time.Duration { return c.client.Quiet() }
+
+// Segments counts the packets of the host, also of one that does not hear us and says the same again and again.
+func (c *sshConn) Segments() (n uint32, ok bool) { return c.client.Segments() }
+
+// Peer is the other end of the connection; nil through a jump host.
+func (c *sshConn) Peer() net.Addr { return c.client.RemoteAddr() }
+
+// Broken says whether the connection itself has ended, not only the agent.
+func (c *sshConn) Broken() bool { return c.client.Err() != nil }
+
+// BootID asks the host anew which boot it lives in, as its agent would say.
+func (c *sshConn) BootID(ctx context.Context) (string, error) {
+	client, err := c.again(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer client.Close()
+	defer context.AfterFunc(ctx, func() { client.Close() })()
+	session, err := client.Start(ctx, "cat /proc/sys/kernel/random/boot_id && readlink /proc/self/ns/net")
+	if err != nil {
+		return "", err
+	}
+	said, err := io.ReadAll(io.LimitReader(session, 1<<10))
+	return strings.Join(strings.Fields(string(said)), " "), err
 }
 
 // Login is who we are there, and the key of the host.

@@ -154,6 +154,17 @@ func (c *Client) Err() error {
 // Login returns user@fingerprint: who we are there, and the host's key. Several names of one host have the same.
 func (c *Client) Login() string { return c.login }
 
+// Quiet returns for how long not a byte has come from the host. An idle one sends something whenever it is asked for a
+// sign of life (Config.KeepAlive).
+func (c *Client) Quiet() time.Duration {
+	at, _ := c.transport.at.Load().(time.Time)
+	return time.Since(at)
+}
+
+// Segments returns how many TCP segments have come from the host, those that it sends again because nothing acknowledges
+// them each time. ok: it is known.
+func (c *Client) Segments() (n uint32, ok bool) { return segments(c.transport.Conn) }
+
 // LocalAddr returns this end of the TCP connection to the host; nil through a jump host or proxy command.
 func (c *Client) LocalAddr() net.Addr {
 	if tcp, ok := c.transport.Conn.(*net.TCPConn); ok {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net"
 	"sync/atomic"
+	"time"
 )
 
 // A conn is the transport of a connection: TCP, a channel of a jump host, or a proxy command. It counts
@@ -11,6 +12,7 @@ import (
 type conn struct {
 	net.Conn
 	arrived  atomic.Int64 // bytes read
+	at       atomic.Value // time.Time when the last of them came
 	quickAck func()       // nil where there is no TCP connection of our own
 
 	banner func() // called once by the reader, when the banner was read
@@ -25,6 +27,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		return n, err
 	}
 	c.arrived.Add(int64(n))
+	c.at.Store(time.Now())
 	if c.quickAck != nil {
 		c.quickAck()
 	}

@@ -261,6 +261,12 @@ func losses(t *testing.T, l lab) {
 			`^pprun: lost node4: .*: ranks 6-7 ran there: their tasks are redone elsewhere\n$`},
 		{"node without power", "node2", false, func(l lab, j *tasking) { l.Host("node2").Crash() },
 			`^pprun: lost node2: .*: ranks 2-3 ran there: their tasks are redone elsewhere\n$`},
+		{"network between nodes", "", false, func(l lab, j *tasking) {
+			pid := j.busy(l.t, 5)
+			l.Host("node1").Part("node3")
+			j.busy(l.t, 5, pid) // through the relay
+			l.Host("node1").Unpart("node3")
+		}, `pprun: rank 5 on node3 \(pid \d+, after \S+, running tasking\): cut off from rank 0 on node1: (neither heard the other|it heard nothing of that) for 3s: ` + again + `\n`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := l.in(t)
@@ -277,7 +283,7 @@ func losses(t *testing.T, l lab) {
 				l.Host("node1").Part("node3")
 				defer l.Host("node1").Unpart("node3")
 			}
-			j.start(t, l.Exec("head", l.pprun, "--hosts", l.hosts, l.pprun, "tasking", l.Path(name)))
+			j.start(t, l.Exec("head", l.pprun, "--heartbeat-timeout", "3s", "--hosts", l.hosts, l.pprun, "tasking", l.Path(name)))
 			for rank := range 8 {
 				j.busy(t, rank)
 			}

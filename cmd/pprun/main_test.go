@@ -40,6 +40,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 3 && os.Args[1] == "self" {
 		beSelf(os.Args[2:])
 	}
+	if len(os.Args) > 1 && os.Args[1] == "waiting" {
+		beWaiting()
+	}
 	if len(os.Args) > 1 && os.Args[1] == "victim" {
 		beVictim(os.Args[2:])
 	}

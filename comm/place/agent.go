@@ -94,7 +94,8 @@ func (a *Asker) Refuse(reason string) {
 // News is what a rank says while it is in the job.
 type News struct {
 	Relayed func(why string) // its link to the hub goes through the relay
-	Orphan  func()           // its link to the hub has ended before the job
+	Orphan  func(why string) // its link to the hub has ended before the job; why: it gave it up, having heard nothing
+	Missed  func(Missed)     // what it hears of another rank
 	Ran     func(Ran)        // what another rank ran when it was lost
 }
 
@@ -107,7 +108,9 @@ func (a *Asker) Wait(news News) (bye bool) {
 		case err == nil && h.Kind == kindRelayed:
 			news.Relayed(string(payload))
 		case err == nil && h.Kind == kindOrphan:
-			news.Orphan()
+			news.Orphan(string(payload))
+		case err == nil && h.Kind == kindMissed:
+			news.Missed(Missed{int(h.Src), h.Dst, Hearing(h.ID)})
 		case err == nil && h.Kind == kindRan:
 			var r Ran
 			if cbor.Unmarshal(payload, &r) != nil {

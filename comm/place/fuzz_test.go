@@ -52,7 +52,7 @@ func FuzzLink(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, other := pair(t, b)
 		if a, err := Accept(c); err == nil {
-			a.Wait(News{Relayed: func(string) {}, Orphan: func() {}, Ran: func(Ran) {}})
+			a.Wait(News{Relayed: func(string) {}, Orphan: func(string) {}, Missed: func(Missed) {}, Ran: func(Ran) {}})
 		}
 		other.Close()
 

@@ -8,6 +8,7 @@
 //	                stopped another rank's process is stopped, or goes on (to rank 0; if it is rank 0's, to all)
 //	rank -> agent   relayed my link to the hub goes through the relay, since no other way was found: why
 //	rank -> agent   orphan  my link to the hub has ended before the job has: what I do now may come of that
+//	rank -> agent   missed  the hub hears nothing of a rank, or hears it again (of rank 0)
 //	rank -> agent   ran     what another rank had begun when the hub lost it (from rank 0)
 //	rank -> agent   bye     I have left the job in order
 //
@@ -28,7 +29,7 @@ import (
 )
 
 // Version of the rank-agent protocol.
-const Version = 7 // 2: deaths; 3: relays; 4: orphans; 5: what lost ranks ran; 6: heartbeats; 7: stopped ranks
+const Version = 8 // 2: deaths; 3: relays; 4: orphans; 5: what lost ranks ran; 6: heartbeats; 7: stopped ranks; 8: missed ranks
 
 // Role is what a rank says it is.
 type Role uint8
@@ -81,6 +82,22 @@ type Death struct {
 	Stderr      []byte // last lines it wrote there
 	Final       bool   // no further incarnation will come
 }
+
+// Missed is what the hub hears of a rank.
+type Missed struct {
+	Rank        int
+	Incarnation uint32
+	How         Hearing
+}
+
+// Hearing is how well a rank is heard.
+type Hearing uint8
+
+const (
+	Heard   Hearing = iota
+	Unheard         // nothing has come for two thirds of the timeout
+	GivenUp         // nothing has come for the timeout: its link is closed
+)
 
 // Ran is what a rank ran when it was lost: the hub knows, and its agent's user wants to.
 type Ran struct {

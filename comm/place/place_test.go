@@ -148,7 +148,7 @@ func TestRelay(t *testing.T) {
 		if err == nil {
 			err = a.Give(Place{Size: 2, Rank: 1}, nil)
 		}
-		go a.Wait(News{Relayed: func(s string) { why <- s }, Orphan: func() { why <- "orphan" }, Ran: func(r Ran) { why <- fmt.Sprint(r) }})
+		go a.Wait(News{Relayed: func(s string) { why <- s }, Orphan: func(s string) { why <- "orphan" + s }, Ran: func(r Ran) { why <- fmt.Sprint(r) }})
 		served <- err
 		c, _ = l.AcceptUnix()
 		a, err = Accept(c)
@@ -190,7 +190,7 @@ func TestRelay(t *testing.T) {
 	if s := <-why; len(s) != 4<<10 {
 		t.Errorf("the agent is told %d bytes", len(s))
 	}
-	if err := link.Orphan(); err != nil {
+	if err := link.Orphan(""); err != nil {
 		t.Error(err)
 	}
 	if s := <-why; s != "orphan" {

@@ -208,8 +208,15 @@ func (l *Link) Relayed(why string) error {
 }
 
 // Orphan tells the agent that the link to the hub has ended before the job has: if this rank fails now, it is not for
-// itself.
-func (l *Link) Orphan() error { return frame.Write(l.conn, frame.Header{Kind: kindOrphan}, nil) }
+// itself. why says so where this rank has given the link up, having heard nothing.
+func (l *Link) Orphan(why string) error {
+	return frame.Write(l.conn, frame.Header{Kind: kindOrphan}, []byte(why[:min(len(why), limits[kindOrphan])]))
+}
+
+// Missed tells the agent what the hub, which is in this rank, hears of another one.
+func (l *Link) Missed(m Missed) error {
+	return frame.Write(l.conn, frame.Header{Kind: kindMissed, Src: uint32(m.Rank), Dst: m.Incarnation, ID: uint64(m.How)}, nil)
+}
 
 // Ran tells the agent, and so the user, what another rank ran when it was lost. Only rank 0 is believed.
 func (l *Link) Ran(r Ran) error { return writeCBOR(l.conn, kindRan, r) }

@@ -19,8 +19,9 @@ const (
 	kindDeath   frame.Kind = 5  // agent -> rank: CBOR Death
 	kindRelay   frame.Kind = 6  // agent -> rank: empty; the last frame on its connection
 	kindRelayed frame.Kind = 7  // rank -> agent: text
-	kindOrphan  frame.Kind = 8  // rank -> agent: empty
+	kindOrphan  frame.Kind = 8  // rank -> agent: text: what it missed; empty: nothing
 	kindRan     frame.Kind = 9  // rank -> agent: CBOR Ran
+	kindMissed  frame.Kind = 11 // rank -> agent: Src: rank. Dst: incarnation. ID: Hearing
 	kindStopped frame.Kind = 10 // agent -> rank: Src: rank. ID 1: it is stopped, 0: it goes on
 )
 
@@ -32,7 +33,8 @@ var limits = frame.Limits{
 	kindDeath:   16 << 10,
 	kindRelay:   frame.NoPayload,
 	kindRelayed: 4 << 10,
-	kindOrphan:  frame.NoPayload,
+	kindOrphan:  4 << 10,
+	kindMissed:  frame.NoPayload,
 	kindRan:     16 << 10, // MaxRan names
 	kindStopped: frame.NoPayload,
 }

@@ -26,6 +26,7 @@ type rank struct {
 	end    ending        // read after ended
 	over   time.Time     // read after ended
 	killed atomic.Bool   // the agent had been told to end it
+	hung   atomic.Bool   // it was killed because the hub had given it up
 	halted bool          // the launcher has been told that it is stopped; beat's own
 	told   chan struct{} // closed when its start has been told: its end is told after that
 }
@@ -178,8 +179,11 @@ func (a *agent) exit(r *rank, joined, left bool) Exit {
 	s := r.end.status
 	x := Exit{
 		Rank: r.Rank.Rank, PID: int(r.pid.Load()), Incarnation: r.incarnation, Code: s.ExitStatus(), Killed: r.killed.Load(), Joined: joined, Left: left,
-		Orphan: r.seat.orphan.Load(), Wall: r.over.Sub(r.begun), Ago: time.Since(r.over), User: time.Duration(r.end.usage.Utime.Nano()), System: time.Duration(r.end.usage.Stime.Nano()),
+		Orphan: r.seat.orphan.Load() != nil, Hung: r.hung.Load(), Wall: r.over.Sub(r.begun), Ago: time.Since(r.over), User: time.Duration(r.end.usage.Utime.Nano()), System: time.Duration(r.end.usage.Stime.Nano()),
 		MaxRSS: int64(r.end.usage.Maxrss) * maxRSSUnit, Stderr: r.err.tail,
+	}
+	if why := r.seat.orphan.Load(); why != nil {
+		x.Deaf = *why != ""
 	}
 	if r.feed != nil {
 		x.StdinRead = r.feed.read()

@@ -27,7 +27,7 @@ type seat struct {
 	given bool         // it has its place
 	gone  chan bool    // receives, when the connection ends, whether the rank had said bye
 
-	orphan atomic.Bool // its link to the hub has ended before the job
+	orphan atomic.Pointer[string] // its link to the hub has ended before the job, and what it missed if that is why
 }
 
 // take gives the seat to the asker.
@@ -196,7 +196,12 @@ func (a *agent) seat(c *net.UnixConn, s *Start) {
 		Relayed: func(why string) {
 			a.conn.Send(frame.Header{Kind: KindRelayed, Src: uint32(k.Ask.Rank)}, []byte(why))
 		},
-		Orphan: func() { r.seat.orphan.Store(true) },
+		Orphan: func(why string) { r.seat.orphan.Store(&why) },
+		Missed: func(m place.Missed) {
+			if k.Ask.Rank == 0 {
+				a.conn.Send(frame.Header{Kind: KindMissed, Src: uint32(m.Rank), Dst: m.Incarnation, ID: uint64(m.How)}, nil)
+			}
+		},
 		Ran: func(ran place.Ran) {
 			if k.Ask.Rank == 0 {
 				a.conn.SendValue(frame.Header{Kind: KindRan}, ran)

@@ -244,6 +244,8 @@ func (a *agent) handle(h frame.Header, payload []byte) error {
 		return a.respawn(int(h.Dst), uint32(h.ID))
 	case KindDeath:
 		return a.bulletin.death(payload)
+	case KindGiveUp:
+		a.giveUp(int(h.Dst), uint32(h.ID))
 	case KindStopped:
 		a.tellStopped(int(h.Src), h.ID != 0)
 	case KindSuspend:

@@ -7,7 +7,7 @@ import (
 )
 
 // Version of the launcher-agent protocol.
-const Version = 12 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran; 7: limits; 8: where libraries are; 9: heartbeats; 10: programs that launch themselves; 11: stopped ranks; 12: no names in ready
+const Version = 13 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran; 7: limits; 8: where libraries are; 9: heartbeats; 10: programs that launch themselves; 11: stopped ranks; 12: no names in ready; 13: missed ranks
 
 // The launcher-agent protocol: frames of comm/frame over any byte stream (socketpair, ssh session, TLS), structured
 // payloads in CBOR. Both ends may send ahead: frames are handled in order, so a launcher that needs no answer does not wait.
@@ -38,6 +38,8 @@ const Version = 12 // 2: respawn, death; 3: relays; 4: credit for input that was
 //	death      how a rank ended        ->                (agent of rank 0, which tells it)
 //	                                   <-   stopped    a rank's process is stopped, or goes on
 //	stopped    the same                ->                (agent of rank 0, which tells it; if it is rank 0, all agents)
+//	                                   <-   missed     the hub hears nothing of a rank, or hears it again (agent of rank 0)
+//	give up    rank, incarnation       ->                (of which nothing was heard for the timeout)
 //	                                   <-   ran        what a rank ran that the hub has lost (agent of rank 0)
 //	beat                              <->   beat       every frame.Interval, whatever else flows
 //	bye        after the last exit     ->
@@ -96,6 +98,8 @@ const (
 	KindRelayClose   frame.Kind = 35 // text: why, if it is to be told. ID 0: all relays of Src, whose agent is lost
 	KindRelayed      frame.Kind = 36 // Src: rank. Text: what is wrong with each address of the hub
 	KindRan          frame.Kind = 37 // CBOR place.Ran
+	KindMissed       frame.Kind = 39 // Src: rank. Dst: incarnation. ID: place.Hearing
+	KindGiveUp       frame.Kind = 40 // Dst: rank. ID: incarnation. The hub has given it up: it is to end
 	KindStopped      frame.Kind = 38 // Src: rank. ID: its process that is stopped; 0: it goes on
 )
 
@@ -121,7 +125,8 @@ var limits = frame.Limits{
 	KindRole: frame.NoPayload, KindExit: 64 << 10, KindFailure: 64 << 10, KindNote: 4 << 10,
 	KindBeat: frame.NoPayload, KindBye: frame.NoPayload, KindDone: frame.NoPayload, KindUnwritable: frame.NoPayload,
 	KindRespawn: frame.NoPayload, KindRespawned: 64 << 10, KindDeath: 16 << 10,
-	KindRelayOpen: frame.NoPayload, KindRelayBytes: RelayLen, KindRelayCredit: 4, KindRelayClose: 4 << 10, KindRelayed: 4 << 10, KindStopped: frame.NoPayload, KindRan: 16 << 10,
+	KindRelayOpen: frame.NoPayload, KindRelayBytes: RelayLen, KindRelayCredit: 4, KindRelayClose: 4 << 10, KindRelayed: 4 << 10, KindStopped: frame.NoPayload,
+	KindMissed: frame.NoPayload, KindGiveUp: frame.NoPayload, KindRan: 16 << 10,
 }
 
 // Hello opens the conversation.
@@ -252,6 +257,8 @@ type Exit struct {
 	OOMLimit     int64 // bytes that its memory group may have, if OOM and known
 	Joined, Left bool  // it had left the job in order (bye)
 	Orphan       bool  // its link to the hub had ended before
+	Deaf         bool  // the same, because it had given it up, having heard nothing for the timeout
+	Hung         bool  // the hub had given it up, and it did not end by itself
 	Wall         time.Duration
 	Ago          time.Duration // how long it had ended when this was sent: all its output goes first
 	User, System time.Duration
