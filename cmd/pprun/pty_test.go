@@ -347,6 +347,20 @@ func TestSignals(t *testing.T) {
 	}
 }
 
+// As with nohup: what is ignored when pprun begins stays so.
+func TestIgnoredSignal(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := atTerminal(t, "sh", "-c", `trap "" HUP; exec "$0" -q -n 1 sh -c 'echo ready; read go; echo went'`, exe)
+	s.await("ready", 1)
+	s.cmd.Process.Signal(syscall.SIGHUP)
+	s.write("go\n")
+	s.exit(0)
+	s.await("went", 1)
+}
+
 // Whoever is killed, nothing of the job is left.
 func TestKillLeavesNothing(t *testing.T) {
 	for _, c := range []struct {

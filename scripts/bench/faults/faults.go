@@ -43,6 +43,7 @@ var faults = []fault{
 	{id: "F12", name: "kill -9 of an agent", verb: "wait", status: 125, inject: func(j *job) error {
 		return j.signal(syscall.SIGKILL, "agent", func(p bench.Process) bool { return p.Host == "node3" && isAgent(p) })
 	}},
+	{id: "F17", name: "kill -STOP of a rank: told, not ended", verb: "serve", goesOn: true, inject: func(j *job) error { return j.rank(syscall.SIGSTOP, 5) }},
 	{id: "F24", name: "Ctrl-C", verb: "wait", status: 130, inject: func(j *job) error { return j.launcher(syscall.SIGINT) }},
 	{id: "F24", name: "Ctrl-C twice, all heed neither INT nor TERM", verb: "stubborn", status: 130, inject: func(j *job) error {
 		if err := j.launcher(syscall.SIGINT); err != nil {
@@ -56,9 +57,21 @@ var faults = []fault{
 	{id: "F5", name: "a host loses its power", verb: "wait", status: 125, slow: true, long: true,
 		inject:  func(j *job) error { return j.bed.lab.Do("crash", "node2") },
 		restore: func(b *bed) error { return b.lab.Do("boot", "node2") }},
+	{id: "F5", name: "the same, --heartbeat-timeout 3s", verb: "wait", flags: []string{"--heartbeat-timeout", "3s"}, status: 125, slow: true, long: true,
+		inject:  func(j *job) error { return j.bed.lab.Do("crash", "node2") },
+		restore: func(b *bed) error { return b.lab.Do("boot", "node2") }},
 	{id: "F6", name: "a host loses its network", verb: "wait", status: 125, slow: true, long: true,
 		inject:  func(j *job) error { return j.bed.lab.Do("drop", "node2", "both") },
 		restore: func(b *bed) error { return b.lab.Do("undrop", "node2") }},
+	{id: "F8", name: "a host hears nothing, and is heard", verb: "wait", status: 125, slow: true, long: true,
+		inject:  func(j *job) error { return j.bed.lab.Do("drop", "node2", "in") },
+		restore: func(b *bed) error { return b.lab.Do("undrop", "node2") }},
+	{id: "F30", name: "a host loses its power and is back at once", verb: "wait", status: 125, slow: true, long: true, inject: func(j *job) error {
+		if err := j.bed.lab.Do("crash", "node2"); err != nil {
+			return err
+		}
+		return j.bed.lab.Do("boot", "node2")
+	}},
 }
 
 // group is a memory control group for what runs on a host.
