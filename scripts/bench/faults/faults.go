@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -19,11 +20,14 @@ type fault struct {
 	prepare  func(b *bed) error // before the job begins
 	inject   func(j *job) error
 	restore  func(b *bed) error // after it has ended
-	status   int                // of pprun; -1: a signal ended it
+	status   int                // of pprun; -1: a signal ended it; or anyStatus
 	goesOn   bool               // the job survives it
 	slow     bool               // inject itself takes long
 	long     bool               // so does the job to notice
 }
+
+// anyStatus is for a job that may end in several ways.
+const anyStatus = -2
 
 var faults = []fault{
 	{id: "F1", name: "a rank exits with 3", verb: "wait", status: 3, inject: func(j *job) error { return j.rank(syscall.SIGUSR1, 5) }},
@@ -52,6 +56,7 @@ var faults = []fault{
 		time.Sleep(10 * time.Millisecond) // two that wait would be one
 		return j.launcher(syscall.SIGINT)
 	}},
+	{id: "F24", name: "1,000 INT, TERM, HUP, WINCH and USR1 in a second", verb: "wait", status: anyStatus, inject: storm},
 	{id: "F27", name: "the reader of its output leaves", verb: "talk", status: 141, inject: func(j *job) error { return j.stdout.Close() }},
 	{id: "F31", name: "TERM, from a batch system", verb: "wait", status: 143, inject: func(j *job) error { return j.launcher(syscall.SIGTERM) }},
 	{id: "F5", name: "a host loses its power", verb: "wait", status: 125, slow: true, long: true,
@@ -72,6 +77,22 @@ var faults = []fault{
 		}
 		return j.bed.lab.Do("boot", "node2")
 	}},
+}
+
+// storm sends signals until pprun has ended, or for a second.
+func storm(j *job) error {
+	all := []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGWINCH, syscall.SIGUSR1}
+	pid, err := j.pid()
+	for n := 0; n < 1000 && err == nil; n++ {
+		select {
+		case <-j.ended:
+			return nil
+		default:
+		}
+		syscall.Kill(pid, all[rand.IntN(len(all))])
+		time.Sleep(time.Millisecond)
+	}
+	return err
 }
 
 // group is a memory control group for what runs on a host.
