@@ -26,7 +26,7 @@ func build(ctx context.Context, name string, p platform) (target, error) {
 	if _, err := exec.LookPath("go"); err != nil {
 		return target{}, failf(StatusFailed, "%s: cannot build it: no go command on PATH: install Go, or name a built program", name)
 	}
-	tmp, err := own.MkdirTemp("pprun-build-")
+	tmp, err := own.Temp("pprun-build-")
 	if err != nil {
 		return target{}, failf(StatusFailed, "%s: cannot build it: %v", name, err)
 	}

@@ -25,11 +25,11 @@ func secrets(t *testing.T, l lab) {
 	}{
 		{name: "sound"},
 		{name: "leaking", faults: []string{"argv hex", "env base64", "file raw", "unlinked raw", "log decimal"},
-			found: []string{"cmdline", "environ", "/tmp/leak", "/fd/", "stderr"}},
+			found: []string{"cmdline", "environ", "/tmp/leak", "/fd/", "stderr", "report"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := l.in(t)
-			v := l.victim("head", append([]string{"-v", "--hosts", l.hosts, l.pprun, "victim"}, c.faults...)...)
+			v := l.victim("head", append([]string{"-v", "--report", "/tmp/report.json", "--hosts", l.hosts, l.pprun, "victim"}, c.faults...)...)
 			keys := privateKeys(l.memories())
 			if len(keys) < 4 {
 				t.Errorf("%d private keys in memory, want the authority's, the hub's and two nodes': this test sees too little", len(keys))
@@ -41,6 +41,11 @@ func secrets(t *testing.T, l lab) {
 			found := l.search(needles)
 			if said := []byte(v.end()); holdsAny(said, needles) {
 				found = append(found, "stderr")
+			}
+			if report := l.Output("head", "cat", "/tmp/report.json"); holdsAny([]byte(report), needles) {
+				found = append(found, "report")
+			} else if !strings.Contains(report, `"root_cause"`) {
+				t.Errorf("the report is %q", report)
 			}
 			t.Logf("%d private keys, found in %q", len(keys), found)
 			all := strings.Join(found, "\n")

@@ -53,6 +53,7 @@ func TestSecurity(t *testing.T) {
 		{"T5 host keys", hostKeys},
 		{"T10 hosts files", hostileHosts},
 		{"T10 arguments", oddArguments},
+		{"T10 own configuration", ownConfiguration},
 		{"T11 ssh agent", forwardedAgent},
 		{"T9 flood", floodingRank},
 		{"T7 sniffer", func(t *testing.T, l lab) { sniffed(t, l, "--host", "node1:2,node2:1") }},
@@ -342,6 +343,18 @@ func oddArguments(t *testing.T, l lab) {
 		r := l.finish(l.Exec("head", l.pprun, append(append(over, "-q", "--host", "node2:1"), show...)...))
 		if r.status > 2 || r.stdout != want { // ls finds nothing
 			t.Errorf("%q: status %d, arguments %q, want %q\n%s", over, r.status, r.stdout, want, r.stderr)
+		}
+	}
+}
+
+// ownConfiguration has commands in the user's own ssh_config, which run as ssh runs them: they are the user's.
+func ownConfiguration(t *testing.T, l lab) {
+	config := l.file("config", "Match host node2 exec \"echo match %h >>/tmp/ran\"\n  ProxyCommand sh -c \"echo proxy %h %p >>/tmp/ran; exec nc %h %p\"\n")
+	for _, program := range [][]string{{l.pprun, "-F", config, "--host", "node2:1", "true"}, {"ssh", "-F", config, "node2", "true"}} {
+		l.Output("head", "rm", "-f", "/tmp/ran")
+		l.finish(l.Exec("head", program[0], program[1:]...)).want(t, 0, "^$")
+		if got := l.Output("head", "sort", "-u", "/tmp/ran"); got != "match node2\nproxy node2 22" {
+			t.Errorf("%s runs %q", program[0], got)
 		}
 	}
 }

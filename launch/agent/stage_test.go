@@ -164,6 +164,60 @@ func TestStageRefuses(t *testing.T) {
 	}
 }
 
+// TestStageChangedOnItsWay flips, cuts and adds bytes at many places of a program and of the stream that carries it. None of
+// that is taken for the program, and what does not start it is told.
+func TestStageChangedOnItsWay(t *testing.T) {
+	dir := t.TempDir()
+	ran := filepath.Join(t.TempDir(), "ran")
+	var text strings.Builder // of lines that do not compress to nothing
+	for i := range 40 {
+		text.WriteString("echo " + digestOf([]byte{byte(i)}) + " >>" + ran + "\n")
+	}
+	program := []byte("#!/bin/sh\n" + text.String())
+	stream := compress(t, program)
+	l := launchAgent(t, "PPRUN_CACHE="+dir)
+	l.hello(time.Second)
+	id := uint64(0)
+	stage := func(name string, at int, b []byte, want string) {
+		t.Helper()
+		id++
+		l.mu.Lock()
+		l.fails, l.frames = nil, nil
+		l.mu.Unlock()
+		got, f := l.stage(id, programStage(program), b)
+		if f == nil || f.Code != 125 || !strings.Contains(f.Text, dir) || !strings.Contains(f.Text, want) {
+			t.Errorf("%s at %d: %+v, %+v, want %q", name, at, got, f, want)
+		}
+	}
+	for at := 0; at < len(program); at += 97 {
+		b := bytes.Clone(program)
+		b[at] ^= 1 << (at % 8)
+		stage("flipped in the program", at, compress(t, b), "sha256 mismatch: got "+digestOf(b)+", want "+digestOf(program))
+		stage("cut in the program", at, compress(t, program[:at]), "bytes arrived of the announced")
+	}
+	stage("added to the program", len(program), compress(t, append(bytes.Clone(program), '#')), "more than the announced")
+	for at := 0; at < len(stream)-4; at += 23 { // behind it is a checksum of its own
+		b := bytes.Clone(stream)
+		b[at] ^= 0x10
+		stage("flipped in the stream", at, b, "")
+		stage("cut in the stream", at, stream[:at], "")
+	}
+	stage("added to the stream", len(stream), append(bytes.Clone(stream), "echo evil\n"...), "")
+	s := sh(1, "")
+	s.Program = Program{Stage: id}
+	l.mu.Lock()
+	l.fails = nil
+	l.mu.Unlock()
+	l.send(KindStart, s)
+	l.wait("failure", func() bool { return len(l.fails) > 0 })
+	l.bye()
+	cacheHolds(t, dir)
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("a changed program was executed")
+	}
+	t.Logf("%d changes", id)
+}
+
 func TestTwoAgentsStageTheSame(t *testing.T) {
 	dir := t.TempDir()
 	script := []byte("#!/bin/sh\necho ok\n")

@@ -52,8 +52,8 @@ func Parent(path string) (real string, err error) {
 	return real, above(real)
 }
 
-// MkdirTemp makes a directory as os.MkdirTemp does, for this user alone, where TMPDIR says if that is a [Parent].
-func MkdirTemp(pattern string) (string, error) {
+// Temp makes a directory as os.MkdirTemp does, for this user alone, where TMPDIR says if that is a [Parent].
+func Temp(pattern string) (string, error) {
 	parent, err := Parent(os.TempDir())
 	if err != nil {
 		return "", fmt.Errorf("%s: %w: set TMPDIR to another directory", os.TempDir(), err)
