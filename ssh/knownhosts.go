@@ -18,21 +18,26 @@ import (
 )
 
 // loadKnownHosts reads one file; nil if there is none. A line that cannot be read is warned about and
-// left out: the library refuses the whole file for it.
+// left out: the library refuses the whole file for it. To the library names in capitals are others, to ssh not.
 func loadKnownHosts(path string, warn func(string)) *knownhosts.HostKeyDB {
-	db, err := knownhosts.NewDB(path)
-	if err == nil {
-		return db
-	}
+	text, err := os.ReadFile(path)
 	if os.IsNotExist(err) {
 		return nil
 	}
-	text, readErr := os.ReadFile(path)
-	if readErr != nil {
-		warn(fmt.Sprintf("known hosts are ignored: %v", readErr))
+	if err != nil {
+		warn(fmt.Sprintf("known hosts are ignored: %v", err))
 		return nil
 	}
-	db, err = loadLines(path, bytes.Split(text, []byte("\n")), err, warn)
+	lines, changed := bytes.Split(text, []byte("\n")), false
+	for _, line := range lines {
+		changed = lowerNames(line) || changed
+	}
+	if !changed {
+		if db, err := knownhosts.NewDB(path); err == nil {
+			return db
+		}
+	}
+	db, err := loadLines(path, lines, warn)
 	if err != nil {
 		warn(fmt.Sprintf("%s is ignored: %v", path, err))
 		return nil
@@ -40,18 +45,40 @@ func loadKnownHosts(path string, warn func(string)) *knownhosts.HostKeyDB {
 	return db
 }
 
+var namesOfLine = regexp.MustCompile(`^[ \t]*(?:@[^ \t]+[ \t]+)?([^ \t|#@][^ \t]*)`)
+
+// lowerNames makes the names of hosts in a line lower case, in place, and says whether they were not.
+func lowerNames(line []byte) (changed bool) {
+	if m := namesOfLine.FindSubmatchIndex(line); m != nil {
+		for i, c := range line[m[2]:m[3]] {
+			if 'A' <= c && c <= 'Z' {
+				line[m[2]+i] += 'a' - 'A'
+				changed = true
+			}
+		}
+	}
+	return changed
+}
+
 var lineOfError = regexp.MustCompile(`:(\d+): (.*)`)
 
-// loadLines loads lines without those that the library complains of, beginning with complaint. They
-// become blank, so that the others keep their numbers.
-func loadLines(path string, lines [][]byte, complaint error, warn func(string)) (*knownhosts.HostKeyDB, error) {
+// loadLines loads lines without those that the library complains of. They become blank, so that the others keep their
+// numbers.
+func loadLines(path string, lines [][]byte, warn func(string)) (*knownhosts.HostKeyDB, error) {
 	copied, err := os.CreateTemp("", "known_hosts")
 	if err != nil {
 		return nil, err
 	}
 	defer os.Remove(copied.Name())
 	copied.Close()
-	for range lines {
+	for {
+		if err := os.WriteFile(copied.Name(), bytes.Join(lines, []byte("\n")), 0o600); err != nil {
+			return nil, err
+		}
+		db, complaint := knownhosts.NewDB(copied.Name())
+		if complaint == nil {
+			return db, nil
+		}
 		m := lineOfError.FindStringSubmatch(complaint.Error())
 		if m == nil {
 			return nil, complaint
@@ -62,16 +89,7 @@ func loadLines(path string, lines [][]byte, complaint error, warn func(string)) 
 		}
 		warn(fmt.Sprintf("%s:%d is ignored: %s", path, n, m[2]))
 		lines[n-1] = nil
-		if err := os.WriteFile(copied.Name(), bytes.Join(lines, []byte("\n")), 0o600); err != nil {
-			return nil, err
-		}
-		db, err := knownhosts.NewDB(copied.Name())
-		if err == nil {
-			return db, nil
-		}
-		complaint = err
 	}
-	return nil, complaint
 }
 
 // add appends an unknown key to the user's file, which is locked meanwhile. The file is read again under
