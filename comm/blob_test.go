@@ -17,6 +17,7 @@ import (
 
 	"github.com/pprun/pprun/comm/frame"
 	"github.com/pprun/pprun/comm/place"
+	"github.com/pprun/pprun/scripts/bounded"
 )
 
 var (
@@ -240,6 +241,7 @@ func FuzzBlobRef(f *testing.F) {
 	f.Add(blobRef{size: 5 << 30, owner: 3, id: 1<<32 + 7, shared: true}.append(nil))
 	f.Add(bytes.Repeat([]byte{0xff}, blobRefLen))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		defer bounded.Memory(t)()
 		r, err := parseBlobRef(b)
 		if err == nil && (r.size < 0 || r.owner < 0 || !bytes.Equal(r.append(nil), b)) {
 			t.Errorf("%x is %+v, which is %x", b, r, r.append(nil))

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"github.com/pprun/pprun/scripts/bounded"
 )
 
 type (
@@ -198,6 +200,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte("\x9b\x7f\xff\xff\xff\xff\xff\xff\xff"))
 	f.Add(bytes.Repeat([]byte("\x81"), 100))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		defer bounded.Memory(t)()
 		_, err := decodeError(b)
 		_ = errors.Is(err, io.EOF)
 		for _, c := range all {

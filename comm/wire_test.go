@@ -12,6 +12,7 @@ import (
 
 	"github.com/pprun/pprun/comm/frame"
 	"github.com/pprun/pprun/comm/place"
+	"github.com/pprun/pprun/scripts/bounded"
 )
 
 func TestHeads(t *testing.T) {
@@ -292,6 +293,7 @@ func seed(f *testing.F) {
 func FuzzHub(f *testing.F) {
 	seed(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
+		defer bounded.Memory(t)()
 		h := testHub([]int{1, 1, 2, 0}, 2)
 		h.open()
 		frames(b, func(f frame.Header, payload []byte) {
@@ -331,6 +333,7 @@ func FuzzRank(f *testing.F) {
 	fn.arg = must(newCodec(reflect.TypeFor[int]()))
 	fn.res = fn.arg
 	f.Fuzz(func(t *testing.T, b []byte) {
+		defer bounded.Memory(t)()
 		c := newComm(place.Place{Size: 4, Nodes: []string{"a"}, NodeOf: make([]int, 4), Slots: []int{1, 1, 1, 1}}, place.SPMD, newSettings(nil), []*function{fn})
 		c.up = sink{}
 		c.server.closed = true // nothing runs
@@ -379,6 +382,7 @@ func TestTaskOptions(t *testing.T) {
 func FuzzTask(f *testing.F) {
 	f.Add(append([]byte{0, 0, 0, 0, 0, 0, 1, 0}, 0xa0))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		defer bounded.Memory(t)()
 		var c optionCache
 		if _, o, arg, err := c.split(b); err == nil && (o == nil || len(arg) > len(b)-taskHeadLen) {
 			t.Errorf("%x: %v, %x", b, o, arg)
@@ -397,6 +401,7 @@ func FuzzChunk(f *testing.F) {
 	putChunkResult(result[chunkRanLen:], resultHead{status: statusPanic, attempt: 3, ran: time.Hour})
 	f.Add(result)
 	f.Fuzz(func(t *testing.T, b []byte) {
+		defer bounded.Memory(t)()
 		if count, budget, args, err := parseChunk(b); err == nil {
 			again := make([]byte, chunkHeadLen)
 			putChunkHead(again, count, budget)

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/pprun/pprun/scripts/bounded"
 )
 
 func TestExpand(t *testing.T) {
@@ -62,6 +64,7 @@ func FuzzExpand(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, expr string) {
+		defer bounded.Memory(t)()
 		names, err := Expand(expr)
 		if err != nil {
 			return

@@ -3,6 +3,8 @@ package hostfile
 import (
 	"strings"
 	"testing"
+
+	"github.com/pprun/pprun/scripts/bounded"
 )
 
 // FuzzAllocation lets the environment say anything of an allocation: what comes of it can be named to ssh.
@@ -14,6 +16,7 @@ func FuzzAllocation(f *testing.F) {
 	f.Add("LSB_JOBID=12\nLSB_HOSTS=hA hA -oProxyCommand=x")
 	f.Add("PBS_JOBID=12.head\nPBS_NODEFILE=/dev/null")
 	f.Fuzz(func(t *testing.T, text string) {
+		defer bounded.Memory(t)()
 		vars := map[string]string{}
 		for line := range strings.Lines(text) {
 			name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/pprun/pprun/scripts/bounded"
 )
 
 func TestParse(t *testing.T) {
@@ -189,6 +191,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
+		defer bounded.Memory(t)()
 		hosts, err := Parse("f", bytes.NewReader(data))
 		if err != nil {
 			if hosts != nil || len(strings.Split(err.Error(), "\n")) > maxErrors || strings.ContainsAny(err.Error(), "\x00\x1b\r") {

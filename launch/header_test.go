@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/pprun/pprun/scripts/bounded"
 )
 
 // elfFile is a program's ELF header and nothing else.
@@ -82,6 +84,7 @@ func FuzzReadHeader(f *testing.F) {
 	f.Add("#!/bin/sh\n")
 	f.Add("\xca\xfe\xba\xbe\x00\x00\x00\x02")
 	f.Fuzz(func(t *testing.T, file string) {
+		defer bounded.Memory(t)()
 		h, err := readHeader(strings.NewReader(file))
 		if err == nil && !h.Script && h.OS == "" {
 			t.Errorf("%q: a program of no system", file)

@@ -12,6 +12,7 @@ import (
 	"github.com/pprun/pprun/comm/place"
 	"github.com/pprun/pprun/hostfile"
 	"github.com/pprun/pprun/launch/agent"
+	"github.com/pprun/pprun/scripts/bounded"
 )
 
 // speech is a connection to an agent that has said something and takes everything.
@@ -105,6 +106,7 @@ func FuzzNode(f *testing.F) {
 	f.Add(frame.Append(nil, frame.Header{Kind: agent.KindRelayBytes, Src: 1, ID: 7}, []byte("x")))
 	f.Add(frame.Append(nil, frame.Header{Kind: agent.KindStarted}, []byte("\xa1\x64PIDs\x9b\x7f\xff\xff\xff\xff\xff\xff\xff"))) // a bomb
 	f.Fuzz(func(t *testing.T, b []byte) {
+		defer bounded.Memory(t)()
 		shown, events := hear(b)
 		if _, ok := events[len(events)-1].(lost); !ok {
 			t.Errorf("the last event is %v", events[len(events)-1])

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pprun/pprun/scripts/bounded"
 	xssh "golang.org/x/crypto/ssh"
 )
 
@@ -23,6 +24,7 @@ func FuzzKnownHosts(f *testing.F) {
 	}
 	path := filepath.Join(f.TempDir(), "known_hosts")
 	f.Fuzz(func(t *testing.T, names, host string) {
+		defer bounded.Memory(t)()
 		// To ssh [host]:22 is no name, to us it is host.
 		if !hostName(host) || strings.ContainsAny(names, "\n\x00") || strings.Contains(names, "]:22") {
 			return

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"github.com/pprun/pprun/scripts/bounded"
 )
 
 var limits = Limits{1: 100, 2: NoPayload, 3: MaxPayload}
@@ -104,6 +106,7 @@ func FuzzReader(f *testing.F) {
 	f.Add(Append(Append(nil, Header{Kind: 2}, nil), Header{Kind: 3}, make([]byte, 70_000)))
 	f.Add(make([]byte, HeaderLen))
 	f.Fuzz(func(t *testing.T, wire []byte) {
+		defer bounded.Memory(t)()
 		r := NewReader(bytes.NewReader(wire), &limits)
 		var again []byte
 		for {

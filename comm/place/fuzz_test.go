@@ -8,6 +8,7 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 	"github.com/pprun/pprun/comm/frame"
+	"github.com/pprun/pprun/scripts/bounded"
 )
 
 // pair is two ends of a Unix connection, the second of which has said something and has no more to say.
@@ -50,6 +51,7 @@ func FuzzLink(f *testing.F) {
 	f.Add(frame.Append(nil, frame.Header{Kind: kindRefuse}, []byte("no")))
 	f.Add(frame.Append(nil, frame.Header{Kind: kindPlace}, []byte("\xa1\x65Nodes\x9b\x7f\xff\xff\xff\xff\xff\xff\xff"))) // a bomb
 	f.Fuzz(func(t *testing.T, b []byte) {
+		defer bounded.Memory(t)()
 		c, other := pair(t, b)
 		if a, err := Accept(c); err == nil {
 			a.Wait(News{Relayed: func(string) {}, Orphan: func(string) {}, Missed: func(Missed) {}, Ran: func(Ran) {}})

@@ -34,9 +34,8 @@ func (a *agent) stage(id uint64, payload []byte) error {
 	if err != nil {
 		return fmt.Errorf("stage: %w", err)
 	}
-	digest, err := hex.DecodeString(st.Digest)
-	if err != nil || len(digest) != 32 || st.Digest != strings.ToLower(st.Digest) || st.Size < 0 || !baseName(st.Name) {
-		return fmt.Errorf("stage: file %q, digest %q, %d bytes", st.Name, st.Digest, st.Size)
+	if err := st.check(); err != nil {
+		return fmt.Errorf("stage: %w", err)
 	}
 	if id == 0 || a.stages[id] != nil {
 		return fmt.Errorf("stage: id %d is 0 or not new", id)
@@ -57,6 +56,15 @@ func (a *agent) stage(id uint64, payload []byte) error {
 		}
 		a.send(frame.Header{Kind: KindStaged, ID: id}, Staged{Cached: cached, Path: s.path})
 	})
+	return nil
+}
+
+// check holds a file against what becomes part of paths.
+func (s *Stage) check() error {
+	digest, err := hex.DecodeString(s.Digest)
+	if err != nil || len(digest) != 32 || s.Digest != strings.ToLower(s.Digest) || s.Size < 0 || !baseName(s.Name) {
+		return fmt.Errorf("file %q, digest %q, %d bytes", s.Name, s.Digest, s.Size)
+	}
 	return nil
 }
 

@@ -26,27 +26,10 @@ type plan struct {
 
 // start makes the ranks known, so that input for them may follow at once, and starts them beside the reading of frames.
 func (a *agent) start(payload []byte) error {
-	s, err := Decode[Start](payload)
+	s, err := a.announce(payload)
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	if a.ranks != nil {
-		return fmt.Errorf("start: a second one")
-	}
-	if err := s.check(a.hello.Node); err != nil {
-		return fmt.Errorf("start: %w", err)
-	}
-	ranks := map[int]*rank{}
-	for _, r := range s.Ranks {
-		if ranks[r.Rank] != nil {
-			return fmt.Errorf("start: rank %d twice", r.Rank)
-		}
-		ranks[r.Rank] = newRank(r, a)
-	}
-	a.mu.Lock()
-	a.ranks = ranks
-	a.mu.Unlock()
-	a.relays.begin(a.conn, a.hello.Node, s.Size)
 	a.work.Go(func() {
 		defer close(a.started)
 		pids, err := a.launch(&s)
@@ -58,6 +41,32 @@ func (a *agent) start(payload []byte) error {
 		a.send(frame.Header{Kind: KindStarted}, Started{pids, a.planned.socket})
 	})
 	return nil
+}
+
+// announce makes the ranks known.
+func (a *agent) announce(payload []byte) (Start, error) {
+	s, err := Decode[Start](payload)
+	if err != nil {
+		return s, err
+	}
+	if a.ranks != nil {
+		return s, fmt.Errorf("a second one")
+	}
+	if err := s.check(a.hello.Node); err != nil {
+		return s, err
+	}
+	ranks := map[int]*rank{}
+	for _, r := range s.Ranks {
+		if ranks[r.Rank] != nil {
+			return s, fmt.Errorf("rank %d twice", r.Rank)
+		}
+		ranks[r.Rank] = newRank(r, a)
+	}
+	a.mu.Lock()
+	a.ranks = ranks
+	a.mu.Unlock()
+	a.relays.begin(a.conn, a.hello.Node, s.Size)
+	return s, nil
 }
 
 // check holds a start against what the agent will index by it.

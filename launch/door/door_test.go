@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/pprun/pprun/comm/frame"
+	"github.com/pprun/pprun/scripts/bounded"
 )
 
 // ringOf makes a keyring with keys, and a secret if that is wanted.
@@ -406,6 +407,7 @@ func FuzzReadFrame(f *testing.F) {
 	f.Add(frame.Append(nil, frame.Header{Kind: kindLogin, ID: Version}, make([]byte, 2*proofLen)))
 	f.Add(frame.Append(nil, frame.Header{Kind: kindRefuse}, []byte("no")))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		defer bounded.Memory(t)()
 		if n, known := parseQuery(b, secrets); known != nil && !bytes.Contains(b, formatQuery(n, secrets)[len(queryMagic)+nonceLen:]) {
 			t.Errorf("%q is a query", b)
 		}
