@@ -15,7 +15,8 @@
 //
 // Every process that a rank starts is a descendant of the agent, which adopts orphans (child subreaper), so the agent can
 // find and end all of them. Should the agent itself be killed, the kernel kills the ranks (parent-death signal) and a
-// guard, a second small process, the rest.
+// guard, a second small process, the rest: whoever is in the ranks' control group, where there may be one, in one of their
+// sessions, or has the job's id in its environment. Should the agent be stopped, the guard waits as long as the launcher.
 //
 // Main is the command line of both: `pprun agent` and `pprun guard`, which users never type.
 package agent

@@ -71,6 +71,7 @@ func (e *ender) run() {
 			kill = time.After(time.Until(e.killTime()))
 		case <-kill:
 			if kill = nil; e.a.left() {
+				e.a.group.kill()
 				e.a.signalAll(syscall.SIGKILL)
 				kill = time.After(again)
 			}
@@ -112,6 +113,7 @@ func (a *agent) finish(lost bool) {
 	a.ender.close()
 	a.unseat()
 	a.dirs.remove()
+	a.group.remove()
 	a.guard.dismiss()
 }
 

@@ -27,6 +27,7 @@ const (
 //	session PID    a session to kill, and its leader
 //	ended PID      the leader has ended: a process of that number is a stranger now, and so is its session
 //	remove PATH    a directory or a file to delete
+//	group PATH     a control group to kill and to delete
 type guard struct {
 	timer  *time.Timer
 	reaper *reaper
@@ -111,6 +112,13 @@ func (g *guard) watch(pids []int) {
 
 // ended tells that a rank has ended.
 func (g *guard) ended(pid int64) { g.tell(fmt.Sprintf("ended %d\n", pid)) }
+
+// holds tells of the ranks' control group.
+func (g *guard) holds(group *group) {
+	if group != nil {
+		g.tell("group " + group.path + "\n")
+	}
+}
 
 // remove tells of a directory or a file.
 func (g *guard) remove(path string) { g.tell("remove " + path + "\n") }

@@ -27,6 +27,7 @@ type estate struct {
 	job, node string
 	sessions  map[int]bool // by leader: whether it has ended
 	paths     []string
+	group     string // empty: there is none
 }
 
 // guardMain is the guard's process.
@@ -80,6 +81,8 @@ func (e *estate) take(line string) {
 		if pid, err := strconv.Atoi(arg); err == nil && pid > 1 {
 			e.sessions[pid] = what == "ended" || e.sessions[pid]
 		}
+	case "group":
+		e.group = arg
 	case "remove":
 		e.paths = append(e.paths, arg)
 		if strings.HasPrefix(filepath.Base(arg), dirPrefix) {
@@ -94,8 +97,14 @@ func (e *estate) clear() {
 		[]byte(place.EnvJob + "=" + e.job),
 		[]byte(place.EnvNode + "=" + e.node), // two nodes may be one machine
 	}
+	if e.group != "" {
+		killGroup(e.group)
+	}
 	for end := time.Now().Add(giveUp); sweep(e.sessions, marks) && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond) // for what was born meanwhile
+	}
+	if e.group != "" {
+		removeGroup(e.group)
 	}
 	for _, p := range e.paths {
 		for _, dir := range []string{p, filepath.Dir(p)} { // a directory of the job's, or a file in the cache

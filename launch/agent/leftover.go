@@ -38,7 +38,7 @@ func lockDir(path string) (*os.File, error) {
 // LeftBehind ends the processes, and removes the directories, of a node of a job whose agent on this machine was killed,
 // perhaps before it had a guard. It is for the agent's launcher.
 func LeftBehind(job string, node int) {
-	e := estate{job: job, node: strconv.Itoa(node)}
+	e := estate{job: job, node: strconv.Itoa(node), group: groupPath(job, node)}
 	e.clear()
 	for _, parent := range slices.Concat(socketParents(), privateParents()) {
 		if parent != "" {

@@ -96,10 +96,14 @@ func (a *agent) run(r *rank, p *plan) error {
 	}
 	if err == nil {
 		r.begun = time.Now()
-		pid, err = spawn(p.path, p.argv, &syscall.ProcAttr{
-			Dir: p.dir, Env: p.environ(r), Sys: session(),
+		attr := &syscall.ProcAttr{
+			Dir: p.dir, Env: p.environ(r), Sys: a.group.member(session()),
 			Files: []uintptr{uintptr(stdin), uintptr(theirs[1]), uintptr(theirs[2])},
-		})
+		}
+		if pid, err = spawn(p.path, p.argv, attr); err != nil && a.group != nil { // the group may be what the kernel refuses
+			attr.Sys = session()
+			pid, err = spawn(p.path, p.argv, attr)
+		}
 	}
 	if err != nil {
 		for _, fd := range ours {

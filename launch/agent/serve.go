@@ -55,6 +55,7 @@ type agent struct {
 	ender   *ender
 	dirs    dirs
 	guard   *guard
+	group   *group // of the ranks; nil: there is none
 	hub     hub
 	seating seating
 	relays  relays

@@ -4,6 +4,7 @@ package agent
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -158,6 +159,31 @@ func TestAgentKilledWhileStaging(t *testing.T) {
 	until(t, "the guard", l.guarded)
 	syscall.Kill(l.cmd.Process.Pid, syscall.SIGKILL)
 	until(t, "the partial file to go", func() bool { return !partial() })
+}
+
+// What has made itself a session and an environment of its own is still in the control group.
+func TestAgentKilledLeavesNoStray(t *testing.T) {
+	g := newGroup(testJob+"00", 0)
+	if g == nil {
+		t.Skip("needs a control group (version 2) that this user may divide")
+	}
+	g.remove()
+	l := launchAgent(t)
+	l.hello(time.Second)
+	seconds := fmt.Sprintf("1000%d", os.Getpid())
+	l.start(sh(1, `setsid env -i /bin/sleep `+seconds+` & echo up; wait`))
+	stray := func() bool {
+		return slices.ContainsFunc(processes(), func(p process) bool {
+			line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
+			return string(line) == "/bin/sleep\x00"+seconds+"\x00"
+		})
+	}
+	until(t, "the stray", stray)
+	until(t, "the guard", l.guarded)
+	syscall.Kill(l.cmd.Process.Pid, syscall.SIGKILL)
+	l.nothingLeft()
+	until(t, "the stray to go", func() bool { return !stray() })
+	until(t, "the group to go", func() bool { _, err := os.Stat(groupPath(l.job, 0)); return os.IsNotExist(err) })
 }
 
 // An agent that is stopped does not hear that it was given up; its guard does.

@@ -109,6 +109,10 @@ func (a *agent) launch(s *Start) ([]int, error) {
 		}
 	}
 	a.oom = countOOM()
+	if a.cfg.Reached == "" { // a ppserver has groups of its own
+		a.group = newGroup(a.hello.Job, a.hello.Node)
+		a.guard.holds(a.group)
+	}
 	if err := a.startAll(p); err != nil {
 		return nil, err
 	}
