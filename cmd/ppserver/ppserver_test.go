@@ -251,6 +251,16 @@ func (r *running) await(c *agent.Conn, kind frame.Kind) {
 	}
 }
 
+// until waits for what is to come.
+func until(t *testing.T, what string, come func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !come(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within 20 s: %s", what)
+		}
+	}
+}
+
 // status is what ppserver status says.
 func (r *running) status(args ...string) string {
 	r.t.Helper()
@@ -286,8 +296,7 @@ func TestStatus(t *testing.T) {
 	c.Send(frame.Header{Kind: agent.KindBye}, nil)
 	r.await(c, agent.KindDone)
 	c.Close()
-	for !strings.Contains(r.status(), "clients: 0 now") {
-	}
+	until(t, "the client is gone", func() bool { return strings.Contains(r.status(), "clients: 0 now") })
 	r.signal(syscall.SIGUSR1)
 	var table string
 	for !strings.Contains(table, "active tasks") {

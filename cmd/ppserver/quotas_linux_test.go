@@ -100,8 +100,7 @@ func TestTimeIsOver(t *testing.T) {
 		t.Errorf("the client is told %q", note)
 	}
 	c.Close()
-	for strings.Contains(r.status(), "clients: 1 now") {
-	}
+	until(t, "the client is gone", func() bool { return strings.Contains(r.status(), "clients: 0 now") })
 	r.login() // there is room again
 	r.signal(syscall.SIGINT)
 	r.end()
@@ -226,19 +225,14 @@ func TestNothingIsLeft(t *testing.T) {
 	mark := fmt.Sprint(600+time.Now().UnixNano()%1e9) + ".5"
 	r.run(c, 1, "setsid sleep "+mark+" & setsid setsid sleep "+mark+" & echo; wait")
 	r.await(c, agent.KindStdout)
-	for len(pidsOf(mark)) < 2 {
-	}
+	until(t, "its processes run", func() bool { return len(pidsOf(mark)) == 2 })
 	defer c.Close()
 	for _, pid := range pidsOf("--server\x00127.0.0.1\x00") {
 		if parentOf(pid) == r.cmd.Process.Pid {
 			syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
-	for end := time.Now().Add(10 * time.Second); len(pidsOf(mark)) > 0; {
-		if time.Now().After(end) {
-			t.Fatalf("left: %v", pidsOf(mark))
-		}
-	}
+	until(t, "its processes are gone", func() bool { return len(pidsOf(mark)) == 0 })
 	r.signal(syscall.SIGINT)
 	r.end()
 }
