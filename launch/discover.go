@@ -2,13 +2,15 @@ package launch
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 
 	"github.com/pprun/pprun/hostfile"
 	"github.com/pprun/pprun/launch/door"
 )
 
-// discover adds the servers that announce themselves on the networks of this machine, and have a secret of ours.
+// discover adds the servers that announce themselves on the networks of this machine, and have a secret of ours. One on this
+// machine itself has the processors that the ranks here have.
 func (j *job) discover() error {
 	if !j.Discover {
 		return nil
@@ -18,13 +20,16 @@ func (j *job) discover() error {
 		return failf(StatusFailed, "search for servers: %v", err)
 	}
 	for _, n := range found {
+		if at, err := netip.ParseAddr(n.Host); err == nil && !j.RootIdle && slices.Contains(ownAddresses(), at) {
+			continue
+		}
 		named := func(o hostfile.Node) bool { return o.Host == n.Host && o.Port == n.Port }
 		if !slices.ContainsFunc(j.Servers, named) {
 			j.Servers = append(j.Servers, n)
 		}
 	}
 	if len(j.Servers) == 0 {
-		return failf(StatusFailed, "search for servers: none answers: one is found that was started with --announce, on a network of this machine, and has our secret")
+		return failf(StatusFailed, "search for servers: none answers: one on another machine is found that was started with --announce, on a network of this machine, and has our secret")
 	}
 	if len(j.Servers) < j.MinServers {
 		return failf(StatusFailed, "search for servers: there are %d, and at least %d are wanted", len(j.Servers), j.MinServers)

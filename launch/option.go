@@ -60,8 +60,8 @@ func Servers(names ...string) Option {
 }
 
 // Discover adds the ppservers on the networks of this machine that announce themselves (ppserver --announce) and have the
-// secret that ppserver keygen --secret made. What they offer is found when the job starts, which takes a second. Without the
-// secret none is believed; it stays in its file.
+// secret that ppserver keygen --secret made; one on this machine itself only with Local(0). They are found when the job
+// starts, which takes a second. Without the secret none is believed; it stays in its file.
 func Discover() Option {
 	return func(c *Config) error {
 		c.open, c.Discover = true, true

@@ -249,6 +249,10 @@ func discovered(t *testing.T, f *farmed) {
 	if r.want(t, 0, `^$`); !strings.Contains(r.stdout, "node1\n") || !strings.Contains(r.stdout, "node3\n") || strings.Contains(r.stdout, "node2\n") {
 		t.Errorf("stdout:\n%s", r.stdout)
 	}
+	r = f.finish(f.Exec("node1", "env", "PPRUN_KEYS=/root/secret", f.pprun, "--discover", "--local", "1", "hostname"))
+	if r.want(t, 0, `^$`); strings.Count(r.stdout, "node1\n") != 1 || !strings.Contains(r.stdout, "node3\n") {
+		t.Errorf("with a server on the same machine:\n%s", r.stdout)
+	}
 	r = f.finish(f.Exec("head", "env", "PPRUN_KEYS="+f.Path("secret"), f.pprun, "discovering"))
 	if r.want(t, 0, `^$`); r.stdout != "3 machines\n" {
 		t.Errorf("a program that discovers: %q", r.stdout)
