@@ -54,15 +54,20 @@ func TestFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	faults := faultList(timeout)
-	up := labtest.Up(t, labtest.Config{Hosts: 2 * len(faults)})
+	up := labtest.Up(t, labtest.Config{Hosts: 2*len(faults) + 2})
 	if up.Mode() != labtest.Root {
 		t.Skip("needs networks of its own: root mode only")
 	}
 	l := lab{up, t, up.Install("pprun", exe), ""}
-	l.finish(l.Exec("head", l.pprun, "--host", fmt.Sprintf("node[1-%d]:1", 2*len(faults)), "true")).want(t, 0, `^$`) // now they have the agent
+	l.finish(l.Exec("head", l.pprun, "--host", fmt.Sprintf("node[1-%d]:1", 2*len(faults)+2), "true")).want(t, 0, `^$`) // now they have the agent
 	var rows table
 	defer rows.write(t)
 	var all sync.WaitGroup
+	all.Go(func() {
+		t.Run("F7, F18 slow nodes and networks", func(t *testing.T) {
+			slow(t, l.in(t), fmt.Sprintf("node%d", 2*len(faults)+1), fmt.Sprintf("node%d", 2*len(faults)+2))
+		})
+	})
 	for i, f := range faults {
 		all.Go(func() { // not by t.Parallel, which counts CPUs: most of them wait
 			t.Run(f.name, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/pprun/pprun/comm"
 	"github.com/pprun/pprun/comm/coll"
@@ -39,6 +40,13 @@ func TestMain(m *testing.M) {
 	}
 	if len(os.Args) > 3 && os.Args[1] == "self" {
 		beSelf(os.Args[2:])
+	}
+	if len(os.Args) > 2 && os.Args[1] == "spinning" {
+		d, _ := time.ParseDuration(os.Args[2])
+		beSpinning(d)
+	}
+	if len(os.Args) > 1 && os.Args[1] == "hanging" {
+		beHanging()
 	}
 	if len(os.Args) > 1 && os.Args[1] == "waiting" {
 		beWaiting()

@@ -155,6 +155,12 @@ func killRelayed(t *testing.T, l lab, program string) {
 // until runs a command, does something when its standard error says what is expected, and waits for its end.
 func (l lab) until(cmd *exec.Cmd, expected string, do func()) result {
 	l.t.Helper()
+	return l.untilEnd(cmd, expected, deadline, func(<-chan struct{}) { do() })
+}
+
+// untilEnd is until for what ends within a time of its own, and does something that may take until then.
+func (l lab) untilEnd(cmd *exec.Cmd, expected string, within time.Duration, do func(ended <-chan struct{})) result {
+	l.t.Helper()
 	var stdout, stderr said
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Start(); err != nil {
@@ -174,10 +180,10 @@ func (l lab) until(cmd *exec.Cmd, expected string, do func()) result {
 		}
 		l.t.Fatalf("pprun has ended, or waits, and has not said %q but:\n%s", expected, stderr.String())
 	}
-	do()
+	do(ended)
 	select {
 	case <-ended:
-	case <-time.After(deadline):
+	case <-time.After(within):
 		cmd.Process.Kill()
 		<-ended
 		l.t.Error("pprun does not end")
