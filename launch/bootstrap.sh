@@ -71,8 +71,10 @@ have() {
 # order asks for the agent of this platform: the answer is its digest and size, and how many bytes follow. None do if it
 # is not the digest that was looked for so far. Where the launcher has gone, nothing is left of its search for a directory.
 order() {
-	say "want `uname -sm` $packed"
+	trap '' PIPE
+	say "want `uname -sm` $packed" 2>/dev/null
 	read d size bytes || { rmdir "$1" 2>/dev/null; exit 1; }
+	trap - PIPE
 }
 
 main() {

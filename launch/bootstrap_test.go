@@ -103,43 +103,47 @@ func TestBootstrap(t *testing.T) {
 
 // A launcher that goes in the midst of its upload leaves no file, and no directory that was made for the next try.
 func TestBootstrapCut(t *testing.T) {
-	home, next := t.TempDir(), t.TempDir()
-	cmd := exec.Command("sh")
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "XDG_RUNTIME_DIR=" + next}
-	sought, err := ownAgent()
-	if err != nil {
-		t.Fatal(err)
-	}
-	script := strings.NewReplacer("@DIGEST@", sought.identity, "@NONCE@", "1234", "@SIZE@", "100").Replace(bootstrapScript)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	io.WriteString(in, script)
-	said := bufio.NewReader(out)
-	if words, err := answer(said, "pprun-1234:"); err != nil || !strings.HasPrefix(words, "want ") {
-		t.Errorf("%q, %v", words, err)
-	}
-	io.WriteString(in, sought.identity+" 100 50\nnot so much")
-	in.Close()
-	if words, err := answer(said, "pprun-1234:"); err != nil || !strings.HasPrefix(words, "want ") { // in the next directory
-		t.Errorf("%q, %v", words, err)
-	}
-	if err := cmd.Wait(); err == nil {
-		t.Error("the script ends well")
-	}
-	if files, _ := os.ReadDir(filepath.Join(home, ".cache", "pprun")); len(files) > 0 {
-		t.Errorf("left in the cache: %v", files)
-	}
-	if files, _ := os.ReadDir(next); len(files) > 0 {
-		t.Errorf("left beside it: %v", files)
+	for _, deaf := range []bool{false, true} { // does it hear no more, either
+		home, next := t.TempDir(), t.TempDir()
+		cmd := exec.Command("sh")
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "XDG_RUNTIME_DIR=" + next}
+		sought, err := ownAgent()
+		if err != nil {
+			t.Fatal(err)
+		}
+		script := strings.NewReplacer("@DIGEST@", sought.identity, "@NONCE@", "1234", "@SIZE@", "100").Replace(bootstrapScript)
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(in, script)
+		said := bufio.NewReader(out)
+		if words, err := answer(said, "pprun-1234:"); err != nil || !strings.HasPrefix(words, "want ") {
+			t.Errorf("%q, %v", words, err)
+		}
+		if deaf {
+			out.Close()
+		}
+		io.WriteString(in, sought.identity+" 100 50\nnot so much")
+		in.Close()
+		if words, err := answer(said, "pprun-1234:"); !deaf && (err != nil || !strings.HasPrefix(words, "want ")) { // in the next directory
+			t.Errorf("%q, %v", words, err)
+		}
+		if err := cmd.Wait(); err == nil {
+			t.Error("the script ends well")
+		}
+		for _, dir := range []string{filepath.Join(home, ".cache", "pprun"), next} {
+			if files, _ := os.ReadDir(dir); len(files) > 0 {
+				t.Errorf("left in %s: %v", dir, files)
+			}
+		}
 	}
 }
 
