@@ -20,17 +20,20 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pprun/pprun/comm/frame"
 	"github.com/pprun/pprun/comm/place"
 )
 
 // An agent is what stands in for pprun on one node: it starts this test binary as ranks and hands out their places.
 type agent struct {
-	t      testing.TB
-	socket *net.UnixListener
-	places []place.Place
-	files  []*os.File // the hub's listeners
-	relay  string     // path of that for relays; empty: there is none
-	hangUp int        // on that many relays
+	t         testing.TB
+	socket    *net.UnixListener
+	places    []place.Place
+	files     []*os.File // the hub's listeners
+	authority *authority
+	relay     string // path of that for relays; empty: there is none
+	trunk     *frame.Trunk
+	hangUp    int // on that many relays
 
 	askedRelay chan int // the rank, before it is given
 	relayed    chan string
@@ -83,6 +86,7 @@ func newAgent(t testing.TB, size int, network string) *agent {
 		p.Slots = append(p.Slots, 1)
 	}
 	ca := newAuthority(t, "test")
+	a.authority = ca
 	for rank := range size {
 		q := p
 		q.Rank = rank
@@ -172,8 +176,48 @@ func (a *agent) addRelay(addresses ...string) {
 	}
 }
 
-// carry is a relay.
+// addTrunk has all ranks but 0 be on one node, behind an agent that connects to the hub with a certificate for some of them.
+func (a *agent) addTrunk(ranks string) {
+	hub := a.places[1].Hub[0].Addr
+	for i := range a.places {
+		p := &a.places[i]
+		p.Nodes = []string{"n0", "n1"}
+		p.NodeOf = make([]int, len(a.places))
+		for r := 1; r < len(a.places); r++ {
+			p.NodeOf[r] = 1
+		}
+		if i > 0 {
+			p.Hub, p.Client = []place.Address{{Network: "node"}}, nil
+		}
+	}
+	conn, err := net.Dial("tcp", hub)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	secure, err := a.authority.issue("pprun://job/test/node/1/ranks/"+ranks).Client(conn, "test", place.ProtoNode)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	a.trunk = frame.NewTrunk(secure, len(a.places))
+	a.serve.Go(func() { a.trunk.Run(nil) })
+	a.t.Cleanup(func() { a.trunk.Close(0) })
+}
+
+// carry is a relay, or carries a link over the trunk.
 func (a *agent) carry(asker *place.Asker) {
+	if a.trunk != nil {
+		s, err := a.trunk.Open(a.t.Context())
+		if err != nil {
+			asker.Refuse(err.Error())
+			return
+		}
+		rank, err := asker.Relay()
+		if err != nil {
+			a.t.Error(err)
+		}
+		s.Join(rank)
+		return
+	}
 	hub, err := net.Dial("unix", a.relay)
 	if err != nil {
 		asker.Refuse(err.Error())

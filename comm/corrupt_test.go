@@ -51,11 +51,11 @@ func flip(t *testing.T, l net.Listener, hub, rank *place.Identity, sent []byte, 
 		t.Fatal(err)
 	}
 	line := &flipping{Conn: near}
-	from, err := comm.ClientTLS(line, rank, "test")
+	from, err := rank.Client(line, "test", place.ProtoRank)
 	if err != nil {
 		t.Fatal(err)
 	}
-	to, _, err := comm.ServerTLS(far, hub, "test")
+	to, _, err := hub.Server(far, "test")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
-	"syscall"
 	"time"
 
 	"github.com/pprun/pprun/comm/place"
@@ -26,7 +24,7 @@ func (c *Comm) dial(ctx context.Context, agent *place.Link) (*link, error) {
 		return nil, errors.New("comm: the agent names no address of the hub")
 	}
 	began := time.Now()
-	late := began.Add(relayAfter)
+	late := began.Add(place.RelayAfter)
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		l, err := c.dialOnce(ctx, agent, late)
 		if err == nil {
@@ -34,10 +32,10 @@ func (c *Comm) dial(ctx context.Context, agent *place.Link) (*link, error) {
 		}
 		// Who turns a rank away is there: its relay can wait, though not for ever, since it may be a stranger.
 		if now := time.Now(); now.Before(late) {
-			late = now.Add(min(relayAfter, began.Add(3*relayAfter).Sub(now)))
+			late = now.Add(min(place.RelayAfter, began.Add(3*place.RelayAfter).Sub(now)))
 		}
 		_, final := errors.AsType[*refusal](err)
-		if !final && temporary(err) {
+		if !final && place.Temporary(err) {
 			select {
 			case <-time.After(wait + rand.N(wait)):
 				continue
@@ -52,7 +50,9 @@ func (c *Comm) dial(ctx context.Context, agent *place.Link) (*link, error) {
 }
 
 func (c *Comm) dialOnce(ctx context.Context, agent *place.Link, late time.Time) (*link, error) {
-	conn, why, err := reach(ctx, agent, late)
+	conn, why, err := place.Reach(ctx, agent.Place.Hub, late, func(ctx context.Context, a place.Address) (net.Conn, error) {
+		return connect(ctx, a, agent)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -124,15 +124,6 @@ func (c *Comm) differ(conn net.Conn, payload []byte, mine []signature) error {
 		return err
 	}
 	return &refusal{"it is another program than rank 0: " + difference(theirs, mine)}
-}
-
-// temporary says whether trying again may help.
-func temporary(err error) bool { return hungUp(err) || errors.Is(err, syscall.EAGAIN) }
-
-// hungUp says whether the other end has ended the connection, without a word why.
-func hungUp(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
-		errors.Is(err, syscall.EPIPE)
 }
 
 // neighbours counts the ranks of the job on this rank's machine.

@@ -29,6 +29,8 @@ type door struct {
 	started   chan struct{} // closed once all are welcome: those who come later come again
 	pending   []pending     // connections not authenticated yet, oldest first
 	reports   int           // of connections turned away
+	trunks    []*frame.Trunk
+	closed    bool // no more trunks
 	listeners []net.Listener
 	accepting sync.WaitGroup
 	greeting  sync.WaitGroup
@@ -46,6 +48,8 @@ const (
 
 	acceptPause    = 10 * time.Millisecond // when that has failed
 	acceptPatience = 100                   // pauses before the user hears of it
+
+	trunkLinger = time.Second // for the last words to its ranks
 )
 
 func newDoor(h *hub, c *Comm, p *place.Place, fns []signature) *door {
@@ -74,6 +78,10 @@ func (d *door) close() {
 	for _, p := range d.pending {
 		p.conn.Close()
 	}
+	d.closed = true
+	for _, t := range d.trunks {
+		t.Close(trunkLinger)
+	}
 	d.mu.Unlock()
 	d.greeting.Wait()
 }
@@ -93,7 +101,10 @@ func (d *door) accept(l net.Listener, encrypted bool) {
 		}
 		failures = 0
 		if d.admit(conn) {
-			d.greeting.Go(func() { d.meet(conn, encrypted) })
+			d.greeting.Go(func() {
+				defer d.settled(conn)
+				d.meet(conn, who(conn, encrypted), func() error { return d.authenticate(conn, encrypted) })
+			})
 		} else {
 			conn.Close()
 		}
@@ -156,26 +167,28 @@ func (d *door) settled(conn net.Conn) {
 	d.pending = slices.DeleteFunc(d.pending, func(p pending) bool { return p.conn == conn })
 }
 
-// meet authenticates a connection and hears its hello.
-func (d *door) meet(conn net.Conn, encrypted bool) {
-	defer d.settled(conn)
+// meet hears a connection's hello, or turns it away.
+func (d *door) meet(conn net.Conn, who string, hear func() error) {
 	conn.SetDeadline(time.Now().Add(greetWithin))
-	err := d.authenticate(conn, encrypted)
+	err := hear()
 	if err == nil {
 		return
 	}
 	hangUp(conn)
-	if hungUp(err) { // a rank that has found a shorter way
-		return
+	if !place.HungUp(err) { // else it is a rank that has found a shorter way
+		d.report(who, err)
 	}
-	from := conn.RemoteAddr().String()
+}
+
+// who is a stranger's name.
+func who(conn net.Conn, encrypted bool) string {
 	switch _, local := conn.(*net.UnixConn); { // whose peer has no name
 	case local && encrypted:
-		from = "who comes through the relay"
+		return "who comes through the relay"
 	case local:
-		from = "a process of this machine"
+		return "a process of this machine"
 	}
-	d.report(from, err)
+	return conn.RemoteAddr().String()
 }
 
 // report tells the user who was turned away. Once the start has failed Init says why, and nothing else matters.
@@ -216,11 +229,11 @@ func (d *door) authenticate(conn net.Conn, encrypted bool) error {
 	if !encrypted {
 		return d.greet(poll(conn, neighbours(d.place)), func(int) bool { return true })
 	}
-	keepAlive(conn, d.place.Heartbeat)
+	place.KeepAlive(conn, d.place.Heartbeat)
 	if d.place.Server == nil {
 		return errors.New("the hub has no certificate")
 	}
-	secure, proof, err := serverTLS(poll(conn, neighbours(d.place)), d.place.Server, d.place.Job)
+	secure, proof, err := d.place.Server.Server(poll(conn, neighbours(d.place)), d.place.Job)
 	if err != nil {
 		return err
 	}
@@ -230,7 +243,11 @@ func (d *door) authenticate(conn net.Conn, encrypted bool) error {
 	if !d.proved(conn) {
 		return net.ErrClosed
 	}
-	return d.greet(secure, func(rank int) bool { return proof.holds(rank, d.place.NodeOf[rank]) })
+	allowed := func(rank int) bool { return proof.Holds(rank, d.place.NodeOf[rank]) }
+	if secure.ConnectionState().NegotiatedProtocol == place.ProtoNode {
+		return d.gather(conn, secure, allowed)
+	}
+	return d.greet(secure, allowed)
 }
 
 // greet hears the hello of an authenticated connection. If all is well the connection becomes a link.

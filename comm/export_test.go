@@ -130,7 +130,7 @@ func sayTo(p *place.Place, b []byte) (refusal string, err error) {
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(30 * time.Second))
-	secure, err := clientTLS(conn, p.Client, p.Job)
+	secure, err := p.Client.Client(conn, p.Job, place.ProtoRank)
 	if err == nil {
 		err = secure.HandshakeContext(context.Background())
 	}
@@ -146,9 +146,3 @@ func sayTo(p *place.Place, b []byte) (refusal string, err error) {
 	}
 	return "", err
 }
-
-// ClientTLS and ServerTLS are the two ends of a link between hosts.
-var (
-	ClientTLS = clientTLS
-	ServerTLS = serverTLS
-)

@@ -99,37 +99,6 @@ func TestDifference(t *testing.T) {
 	}
 }
 
-func TestParseProof(t *testing.T) {
-	for _, c := range []struct {
-		uri  string
-		want proof
-		ok   bool
-	}{
-		{"pprun://job/x/hub", proof{job: "x", hub: true}, true},
-		{"pprun://job/x/node/3/ranks/0-3,8", proof{job: "x", node: 3, ranks: [][2]int{{0, 3}, {8, 8}}}, true},
-		{"pprun://job/x/node//ranks/0", proof{}, false},
-		{"pprun://job/x/node/-1/ranks/0", proof{}, false},
-		{"pprun://job/x/node/3/ranks/", proof{}, false},
-		{"pprun://job/x/node/3/ranks/3-1", proof{}, false},
-		{"pprun://job/x/node/3/ranks/1,-", proof{}, false},
-		{"pprun://job/x/node/3/ranks/99999999999", proof{}, false},
-		{"pprun://job//hub", proof{}, false},
-		{"https://job/x/hub", proof{}, false},
-		{"", proof{}, false},
-	} {
-		p, err := parseProof(c.uri)
-		if (err == nil) != c.ok || c.ok && !reflect.DeepEqual(p, c.want) {
-			t.Errorf("%q: %+v, %v", c.uri, p, err)
-		}
-	}
-	p := proof{node: 2, ranks: [][2]int{{0, 3}, {8, 8}}}
-	for rank, want := range map[int]bool{0: true, 3: true, 4: false, 8: true, 9: false, -1: false} {
-		if p.holds(rank, 2) != want || p.holds(rank, 1) {
-			t.Errorf("0-3,8 of node 2 holds %d: %v, on node 1: %v", rank, p.holds(rank, 2), p.holds(rank, 1))
-		}
-	}
-}
-
 func TestAssembler(t *testing.T) {
 	var a assembler
 	h := frame.Header{Kind: kindMessage, Src: 1, ID: 7, Flags: frame.More}

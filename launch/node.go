@@ -54,6 +54,7 @@ type node struct {
 	probe      atomic.Value // string: what came of it; nothing: it has not ended
 	copied     atomic.Int64 // bytes of the program, uncompressed, that are on their way or there
 	size       int64        // of the program, if it is copied; 0: it is not
+	trunk      bool         // its agent carries the links of its ranks to the hub
 	relayed    string       // why its links to the hub go through us; empty: they do not
 
 	conn   *agent.Conn

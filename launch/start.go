@@ -87,6 +87,7 @@ func (j *job) order(n *node, env []string) (agent.Start, error) {
 			return s, err
 		}
 	}
+	s.Trunk = n.trunk
 	s.ClientCert, err = j.authority.node(n.ready.PublicKey, n.index, n.ranks)
 	return s, err
 }

@@ -244,29 +244,42 @@ func losses(t *testing.T, l lab) {
 		name   string
 		dead   string // host that is down after it
 		apart  bool   // node3 reaches the hub through a relay only
+		trunks bool   // the hub may open few files, so that agents connect to it for their ranks
 		lose   func(l lab, j *tasking)
 		stderr string
 	}{
-		{"rank", "", false, func(l lab, j *tasking) { l.Output("node3", "kill", "-9", j.busy(l.t, 5)) },
+		{"rank", "", false, false, func(l lab, j *tasking) { l.Output("node3", "kill", "-9", j.busy(l.t, 5)) },
 			`^pprun: rank 5 on node3 \(pid \d+, after \S+(, running tasking)?\): killed by signal 9 \(SIGKILL\): ` + again + `\n$`},
-		{"rank behind a relay", "", true, func(l lab, j *tasking) {
+		{"rank behind a relay", "", true, false, func(l lab, j *tasking) {
 			pid := j.busy(l.t, 5)
 			l.Output("node3", "kill", "-9", pid)
 			j.busy(l.t, 5, pid)
 		}, `pprun: rank 5 on node3 \(pid \d+, after \S+(, running tasking)?\): killed by signal 9 \(SIGKILL\): ` + again + `\n`},
-		{"agent", "", false, func(l lab, j *tasking) {
+		{"agent", "", false, false, func(l lab, j *tasking) {
 			l.killOn("node3", func(p labtest.Process) bool { return len(p.Args) > 1 && p.Args[1] == "agent" })
 		}, `^pprun: lost node3: its agent is gone.*: ranks 4-5 ran there: their tasks are redone elsewhere\n$`},
-		{"node killed", "node4", false, func(l lab, j *tasking) { l.Host("node4").Kill() },
+		{"node killed", "node4", false, false, func(l lab, j *tasking) { l.Host("node4").Kill() },
 			`^pprun: lost node4: .*: ranks 6-7 ran there: their tasks are redone elsewhere\n$`},
-		{"node without power", "node2", false, func(l lab, j *tasking) { l.Host("node2").Crash() },
+		{"node without power", "node2", false, false, func(l lab, j *tasking) { l.Host("node2").Crash() },
 			`^pprun: lost node2: .*: ranks 2-3 ran there: their tasks are redone elsewhere\n$`},
-		{"network between nodes", "", false, func(l lab, j *tasking) {
+		{"network between nodes", "", false, false, func(l lab, j *tasking) {
 			pid := j.busy(l.t, 5)
 			l.Host("node1").Part("node3")
 			j.busy(l.t, 5, pid) // through the relay
 			l.Host("node1").Unpart("node3")
 		}, `pprun: rank 5 on node3 \(pid \d+, after \S+, running tasking\): cut off from rank 0 on node1: (neither heard the other|it heard nothing of that) for 3s: ` + again + `\n`},
+		{"rank behind its agent", "", false, true, func(l lab, j *tasking) {
+			const links = "ss -Htn state established '( dport != :22 and sport != :22 )' | wc -l"
+			if n := strings.TrimSpace(l.Output("head", "sh", "-c", links)); n != "2" {
+				l.t.Errorf("%s connections to rank 0, want one of each agent", n)
+			}
+			pid := j.busy(l.t, 5)
+			l.Output("node3", "kill", "-9", pid)
+			j.busy(l.t, 5, pid)
+		}, `^pprun: rank 5 on node3 \(pid \d+, after \S+(, running tasking)?\): killed by signal 9 \(SIGKILL\): ` + again + `\n$`},
+		{"agent with ranks behind it", "", false, true, func(l lab, j *tasking) {
+			l.killOn("node3", func(p labtest.Process) bool { return len(p.Args) > 1 && p.Args[1] == "agent" })
+		}, `^pprun: lost node3: its agent is gone.*: ranks 4-7 ran there: their tasks are redone elsewhere\n$`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := l.in(t)
@@ -284,6 +297,11 @@ func losses(t *testing.T, l lab) {
 				defer l.Host("node1").Unpart("node3")
 			}
 			j.start(t, l.Exec("head", l.pprun, "--heartbeat-timeout", "3s", "--hosts", l.hosts, l.pprun, "tasking", l.Path(name)))
+			limit, hosts := "1024", "node[1-4]:2"
+			if c.trunks {
+				limit, hosts = "68", "head:1,node1:3,node3:4"
+			}
+			j.start(t, l.Exec("head", "sh", "-c", `ulimit -n $0; exec "$@"`, limit, l.pprun, "--host", hosts, l.pprun, "tasking", l.Path(name)))
 			for rank := range 8 {
 				j.busy(t, rank)
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -53,21 +54,24 @@ func TestNodesApart(t *testing.T) {
 	for _, c := range []struct {
 		name, hosts string
 		ranks       int
+		files       string // that the hub may open, if that is to be too few for a link of each rank
 		stderr      string
 	}{
-		{"nodes apart, AllowTcpForwarding no", "node[1-3]:2", 6,
+		{"nodes apart, AllowTcpForwarding no", "node[1-3]:2", 6, "",
 			`^pprun: node\[2-3\]: cannot reach rank 0 on node1 \(10.77.0.1:\d+: timed out; 172.17.0.1:\d+: connection refused\)` + advice},
-		{"the second network works, an impostor on docker0", "node[4-5]:1", 2, `^$`},
-		{"an impostor on docker0 and no way", "node[6-7]:1", 2,
+		{"the second network works, an impostor on docker0", "node[4-5]:1", 2, "", `^$`},
+		{"an impostor on docker0 and no way", "node[6-7]:1", 2, "",
 			`^pprun: node7: cannot reach rank 0 on node6 \(10.77.0.6:\d+: timed out; 172.17.0.1:\d+: not this job's hub\)` + advice},
-		{"nodes cannot connect to the launcher", "head:1,node[7-8]:1", 3,
+		{"nodes cannot connect to the launcher", "head:1,node[7-8]:1", 3, "",
+			`^pprun: node\[7-8\]: cannot reach rank 0 on head \(10.77.0.250:\d+: timed out\)` + advice},
+		{"nor can their agents, which have all links", "head:1,node[7-8]:2", 5, "67",
 			`^pprun: node\[7-8\]: cannot reach rank 0 on head \(10.77.0.250:\d+: timed out\)` + advice},
 	} {
 		all.Go(func() {
 			t.Run(c.name, func(t *testing.T) {
 				l := l.in(t)
 				began := time.Now()
-				r := l.finish(l.Exec("head", "timeout", "-s", "KILL", deadline.String(), l.pprun, "--host", c.hosts, program, "-trips", "20", "-mib", "4"))
+				r := l.finish(l.Exec("head", "sh", "-c", `ulimit -n $0; exec "$@"`, cmp.Or(c.files, "1024"), "timeout", "-s", "KILL", deadline.String(), l.pprun, "--host", c.hosts, program, "-trips", "20", "-mib", "4"))
 				rows.add(c.name+": "+c.hosts, r, time.Since(began))
 				r.want(t, 0, c.stderr)
 				if n := strings.Count(r.stdout, "round trip"); n != c.ranks-1 {

@@ -12,7 +12,7 @@
 //	rank -> agent   ran     what another rank had begun when the hub lost it (from rank 0)
 //	rank -> agent   bye     I have left the job in order
 //
-//	rank -> agent   ask     on a connection of its own: a relay to the hub
+//	rank -> agent   ask     on a connection of its own: a link to the hub, through the relay or the agent's trunk
 //	agent -> rank   relay   from here on the bytes are those of the link
 //	                refuse  why there is none
 //
@@ -22,14 +22,12 @@
 package place
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"time"
 )
 
 // Version of the rank-agent protocol.
-const Version = 8 // 2: deaths; 3: relays; 4: orphans; 5: what lost ranks ran; 6: heartbeats; 7: stopped ranks; 8: missed ranks
+const Version = 9 // 2: deaths; 3: relays; 4: orphans; 5: what lost ranks ran; 6: heartbeats; 7: stopped ranks; 8: missed ranks; 9: links behind the agent
 
 // Role is what a rank says it is.
 type Role uint8
@@ -109,8 +107,9 @@ type Ran struct {
 // MaxRan is how many tasks a Ran names.
 const MaxRan = 8
 
-// Address is a hub address. Network is "unix" (peer uid is the proof), "tcp" (mutual TLS) or "relay": mutual TLS over
-// Link.Relay, which comes out at a Unix socket of the hub.
+// Address is a hub address. Network is "unix" (peer uid is the proof), "tcp" (mutual TLS), "relay" (mutual TLS over
+// Link.Relay, which comes out at a Unix socket of the hub), or "node": Link.Relay is the link, since the agent has a trunk to
+// the hub, where both have proved who they are for all ranks of the node.
 type Address struct{ Network, Addr string }
 
 // Identity is a certificate, its key, and the authority of the job that signed it, all DER. The key was made on this
@@ -118,29 +117,4 @@ type Address struct{ Network, Addr string }
 type Identity struct {
 	CA, Cert, Key []byte
 	Time          int64 // Unix seconds at which certificates are judged, so that clock skew breaks nothing
-}
-
-// TLS returns the settings that client and server share: TLS 1.3, the job's authority, no tickets.
-func (i *Identity) TLS() (*tls.Config, error) {
-	ca, err := x509.ParseCertificate(i.CA)
-	if err != nil {
-		return nil, fmt.Errorf("place: the job's authority: %w", err)
-	}
-	key, err := x509.ParsePKCS8PrivateKey(i.Key)
-	if err != nil {
-		return nil, fmt.Errorf("place: this node's key: %w", err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(ca)
-	judged := time.Unix(i.Time, 0)
-	return &tls.Config{
-		MinVersion:             tls.VersionTLS13,
-		Certificates:           []tls.Certificate{{Certificate: [][]byte{i.Cert}, PrivateKey: key}},
-		RootCAs:                pool,
-		ClientCAs:              pool,
-		ClientAuth:             tls.RequireAndVerifyClientCert,
-		SessionTicketsDisabled: true,
-		NextProtos:             []string{"pprun/1"},
-		Time:                   func() time.Time { return judged },
-	}, nil
 }

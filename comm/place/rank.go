@@ -187,8 +187,9 @@ func (l *Link) Hear(to Told) {
 // Lost is closed when the agent is gone, or after Close.
 func (l *Link) Lost() <-chan struct{} { return l.lost }
 
-// Relay opens a link to the hub that goes through the agents and the launcher. They carry its bytes unread, but it is for
-// the rank and the hub to prove to each other who they are: no byte may come from the hub before one has gone there.
+// Relay opens a link to the hub that goes through the agent. Where Place.Hub has a relay, the launcher and the agent of rank 0
+// carry its bytes on, unread, but it is for the rank and the hub to prove to each other who they are. No byte may come from
+// the hub before one has gone there.
 func (l *Link) Relay(ctx context.Context) (net.Conn, error) {
 	conn, r, err := ask(ctx, l.agent, Ask{Version: Version, Rank: l.Place.Rank, PID: os.Getpid(), Relay: true}, kindRelay,
 		func([]byte, []*os.File) error { return nil })

@@ -43,6 +43,7 @@ func FuzzAgent(f *testing.F) {
 		defer bounded.Memory(t)()
 		a := &agent{conn: NewConn(speech{bytes.NewReader(b)}), stages: map[uint64]*staging{}, credit: newWindow(OutputWindow),
 			started: make(chan struct{}), bulletin: newBulletin(), look: make(chan struct{}, 1)}
+		a.relays, a.trunk = newRelays(a.conn), newTrunk()
 		a.life, a.die = context.WithCancel(t.Context())
 		defer a.lost(io.EOF)
 		for {

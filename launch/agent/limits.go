@@ -31,23 +31,32 @@ func rlimit(resource int) syscall.Rlimit {
 	return r
 }
 
-// What an agent opens for itself, with room for what is open only while a rank is started.
+// What a process opens for itself, with room for what is open only while ranks are started.
+const ownFiles = 64
+
+// A Use is how a rank uses its agent, by the files that the agent opens for it.
+type Use int
+
 const (
-	filesOfAgent = 64
-	filesOfRank  = 2 // its standard output and error
-	filesOfPlace = 3 // of one that asks for its place besides
+	Plain  Use = 2 // its standard output and error
+	Linked Use = 3 // of one that links package comm, the connection to it besides
+	Behind Use = 4 // of one whose link to the hub goes through its agent, that too
 )
 
 // threadsOfGo is what a process of a program in Go has, once it has done anything: 5.7 on average, measured.
 const threadsOfGo = 5
 
-// Needs returns what so many ranks of a node take at least. linked: their program links package comm.
-func Needs(ranks int, linked bool) Limits {
-	if linked {
-		return Limits{Files: filesOfAgent + filesOfPlace*ranks, Processes: threadsOfGo * ranks}
+// Needs returns what so many ranks of a node take at least.
+func Needs(ranks int, use Use) Limits {
+	l := Limits{Files: ownFiles + int(use)*ranks, Processes: ranks}
+	if use != Plain {
+		l.Processes *= threadsOfGo
 	}
-	return Limits{Files: filesOfAgent + filesOfRank*ranks, Processes: ranks}
+	return l
 }
+
+// HubNeeds returns what so many links take of rank 0.
+func HubNeeds(links int) Limits { return Limits{Files: ownFiles + links} }
 
 // Lack says what of a need the limits do not allow, and what to do about it; nothing if all is well.
 func (l Limits) Lack(need Limits) string {

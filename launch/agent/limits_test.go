@@ -14,11 +14,11 @@ func TestLack(t *testing.T) {
 		{Limits{Files: 100, Processes: 1, By: "pids.max"}, files},
 		{Limits{Processes: 499, By: "kernel.pid_max"}, "they need 500 processes and threads, kernel.pid_max leaves 499: raise it, or use more nodes"},
 	} {
-		if got := c.limits.Lack(Needs(100, true)); got != c.want {
+		if got := c.limits.Lack(Needs(100, Linked)); got != c.want {
 			t.Errorf("%+v: %q, want %q", c.limits, got, c.want)
 		}
 	}
-	if plain, linked := Needs(10, false), Needs(10, true); plain.Files >= linked.Files || plain.Processes >= linked.Processes {
+	if plain, linked := Needs(10, Plain), Needs(10, Linked); plain.Files >= linked.Files || plain.Processes >= linked.Processes {
 		t.Errorf("plain ranks need %+v, those that link comm %+v", plain, linked)
 	}
 }

@@ -85,7 +85,8 @@ func relayPair(t *testing.T, size int, serve func(net.Conn)) *relayed {
 		seats.Close()
 		for _, a := range []*agent{r.rank, r.zero} { // in which every stream has to end
 			a.die()
-			a.relays.close()
+			a.relays.Abandon()
+			a.relays.Wait()
 			a.conn.Close()
 		}
 		r.toRank.Close()
@@ -100,7 +101,8 @@ func relayAgent(node, size int) (*agent, *Conn) {
 	ours, theirs := net.Pipe()
 	a := &agent{conn: NewConn(ours), host: "node" + strconv.Itoa(node), started: make(chan struct{})}
 	a.life, a.die = context.WithCancel(context.Background())
-	a.relays.begin(a.conn, node, size)
+	a.relays, a.trunk = newRelays(a.conn), newTrunk()
+	a.relays.Begin(uint32(node), size)
 	close(a.started)
 	return a, NewConn(theirs)
 }
@@ -161,14 +163,8 @@ func (r *relayed) open() net.Conn {
 func (r *relayed) idle() {
 	r.t.Helper()
 	for _, a := range []*agent{r.rank, r.zero} {
-		until(r.t, "streams to end on "+a.host, func() bool { return a.relays.count() == 0 })
+		until(r.t, "streams to end on "+a.host, func() bool { return a.relays.Len() == 0 })
 	}
-}
-
-func (s *relays) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.all)
 }
 
 func echo(c net.Conn) { io.Copy(c, c) }
@@ -219,66 +215,6 @@ func TestRelayEndsAfterTheLastByte(t *testing.T) {
 	r.idle()
 }
 
-// A hub that reads nothing makes nobody hold more than a window, and holds up no other stream.
-func TestRelayIsHeldBack(t *testing.T) {
-	var first sync.Once
-	stalled := make(chan net.Conn, 1)
-	release := make(chan struct{})
-	r := relayPair(t, 64, func(c net.Conn) {
-		stall := false
-		first.Do(func() { stall = true })
-		if stall {
-			stalled <- c
-			<-release
-			return
-		}
-		echo(c)
-	})
-	c := r.open()
-	<-stalled
-	wrote := make(chan error, 1)
-	go func() {
-		_, err := io.Copy(c, rand.NewChaCha8([32]byte{}))
-		wrote <- err
-	}()
-	here, there := r.only(r.rank), r.only(r.zero)
-	until(t, "the window to be used up", func() bool {
-		here.mu.Lock()
-		defer here.mu.Unlock()
-		return here.credit == 0
-	})
-	there.mu.Lock()
-	if n := len(there.in); n > r.zero.relays.window {
-		t.Errorf("the agent of rank 0 holds %d bytes, at most %d", n, r.zero.relays.window)
-	}
-	there.mu.Unlock()
-	other := r.open()
-	if _, err := other.Write([]byte("hello")); err != nil {
-		t.Error(err)
-	}
-	b := make([]byte, 5)
-	if _, err := io.ReadFull(other, b); err != nil || string(b) != "hello" {
-		t.Errorf("%q, %v", b, err)
-	}
-	other.Close()
-	close(release) // the hub hangs up, and who waited for it is told
-	if err := <-wrote; err == nil {
-		t.Error("no error from a stream that has ended")
-	}
-	r.idle()
-}
-
-// only is the stream of an agent that has one.
-func (r *relayed) only(a *agent) *relay {
-	a.relays.mu.Lock()
-	defer a.relays.mu.Unlock()
-	for _, s := range a.relays.all {
-		return s
-	}
-	r.t.Fatal("no stream on " + a.host)
-	return nil
-}
-
 func TestRelayWithoutHub(t *testing.T) {
 	r := relayPair(t, 2, echo)
 	r.hub.Close()
@@ -296,8 +232,8 @@ func TestRelayWithoutHub(t *testing.T) {
 func TestRelayEnds(t *testing.T) {
 	for name, end := range map[string]func(*relayed, net.Conn){
 		"rank":        func(r *relayed, c net.Conn) { c.Close() },
-		"its agent":   func(r *relayed, c net.Conn) { r.rank.relays.abandon() },
-		"other agent": func(r *relayed, c net.Conn) { r.zero.relays.abandon() },
+		"its agent":   func(r *relayed, c net.Conn) { r.rank.relays.Abandon() },
+		"other agent": func(r *relayed, c net.Conn) { r.zero.relays.Abandon() },
 		"network": func(r *relayed, c net.Conn) {
 			r.toRank.Send(frame.Header{Kind: KindRelayClose, Src: 0, Dst: 1}, nil)
 			r.toZero.Send(frame.Header{Kind: KindRelayClose, Src: 1, Dst: 0}, nil)
@@ -340,14 +276,15 @@ func TestRelayNonsense(t *testing.T) {
 	if _, err := io.ReadFull(c, b); err != nil || string(b) != "hello" {
 		t.Errorf("%q, %v", b, err)
 	}
-	for range maxRelayWindow/RelayLen + 1 { // nobody reads c
-		from(KindRelayBytes, 1, strings.Repeat("x", RelayLen))
+	const window = 512 << 10
+	for range window/frame.StreamLen + 1 { // nobody reads c
+		from(KindRelayBytes, 1, strings.Repeat("x", frame.StreamLen))
 	}
-	for range 2 * maxRelayWindow / RelayLen {
-		from(KindRelayBytes, 1, strings.Repeat("x", RelayLen))
+	for range 2 * window / frame.StreamLen {
+		from(KindRelayBytes, 1, strings.Repeat("x", frame.StreamLen))
 	}
 	n, _ := io.Copy(io.Discard, c)
-	if n > maxRelayWindow+1<<20 { // what the socket holds beside
+	if n > window+1<<20 { // what the socket holds beside
 		t.Errorf("%d bytes came through, beyond any credit", n)
 	}
 	r.idle()

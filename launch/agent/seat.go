@@ -4,15 +4,12 @@ import (
 	"cmp"
 	"crypto/ed25519"
 	"crypto/x509"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/pprun/pprun/comm/frame"
@@ -132,8 +129,11 @@ func (a *agent) usher(l *net.UnixListener, s *Start) {
 			return
 		}
 		if failures++; failures == patience {
-			ranks := len(s.Ranks)
-			why := cmp.Or(OwnLimits().Lack(Needs(ranks, true)), "their agent cannot let them all in: "+reason(err))
+			ranks, use := len(s.Ranks), Linked
+			if s.Trunk {
+				use = Behind
+			}
+			why := cmp.Or(OwnLimits().Lack(Needs(ranks, use)), "their agent cannot let them all in: "+reason(err))
 			a.fail(&Failure{Phase: "start", Rank: -1, Code: 125, Text: fmt.Sprintf("%d ranks on %s are too many: %s", ranks, a.host, why)})
 		}
 		time.Sleep(pause)
@@ -154,7 +154,9 @@ func (a *agent) unseat() {
 	for _, r := range a.all() {
 		r.seat.close()
 	}
-	a.relays.close()
+	a.trunk.end(time.Second)
+	a.relays.Abandon()
+	a.relays.Wait()
 	a.seating.work.Wait()
 	a.hub.close()
 }
@@ -163,7 +165,7 @@ func (a *agent) unseat() {
 func (a *agent) seat(c *net.UnixConn, s *Start) {
 	k, err := place.Accept(c)
 	if err != nil {
-		if !a.ender.begun() && !left(err) { // a rank may be killed while it asks
+		if !a.ender.begun() && !place.HungUp(err) { // a rank may be killed while it asks
 			a.note("agent on %s: %v", a.host, err)
 		}
 		return
@@ -171,6 +173,10 @@ func (a *agent) seat(c *net.UnixConn, s *Start) {
 	r := a.rank(k.Ask.Rank)
 	if r == nil {
 		k.Refuse(fmt.Sprintf("rank %d does not run on %s", k.Ask.Rank, a.host))
+		return
+	}
+	if k.Ask.Relay && s.Trunk {
+		a.branch(k, s)
 		return
 	}
 	if k.Ask.Relay {
@@ -184,7 +190,7 @@ func (a *agent) seat(c *net.UnixConn, s *Start) {
 	a.conn.Send(frame.Header{Kind: KindRole, Src: uint32(k.Ask.Rank), ID: uint64(k.Ask.Role)}, nil)
 	p, files := a.place(r, s)
 	err = k.Give(p, files)
-	if err != nil && !left(err) {
+	if err != nil && !place.HungUp(err) {
 		a.note("agent on %s: place of rank %d: %v", a.host, k.Ask.Rank, err)
 	}
 	r.seat.give()
@@ -215,11 +221,6 @@ func (a *agent) seat(c *net.UnixConn, s *Start) {
 	}
 }
 
-// left says whether a connection ended because the process at the other end did.
-func left(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
-}
-
 // place is the place of r, with the hub's listeners where it is rank 0.
 func (a *agent) place(r *rank, s *Start) (place.Place, []*os.File) {
 	p := place.Place{
@@ -239,16 +240,26 @@ func (a *agent) place(r *rank, s *Start) (place.Place, []*os.File) {
 		p.Listeners = networks
 		return p, files
 	}
+	if s.Trunk {
+		p.Hub = []place.Address{{Network: "node"}}
+		return p, nil
+	}
 	if a.hub.path != "" {
 		p.Hub = append(p.Hub, place.Address{Network: "unix", Addr: a.hub.path})
 	}
-	for _, addr := range s.Hub {
-		p.Hub = append(p.Hub, place.Address{Network: "tcp", Addr: addr})
-	}
+	p.Hub = append(p.Hub, tcp(s.Hub)...)
 	if s.NodeOf[0] != a.hello.Node {
 		p.Hub = append(p.Hub, place.Address{Network: "relay"})
 	}
 	return p, nil
+}
+
+// tcp makes addresses of the hub of their host:port.
+func tcp(hub []string) (all []place.Address) {
+	for _, addr := range hub {
+		all = append(all, place.Address{Network: "tcp", Addr: addr})
+	}
+	return all
 }
 
 // identity is nil on one host, where nobody needs certificates.

@@ -58,7 +58,8 @@ type agent struct {
 	group   *group // of the ranks; nil: there is none
 	hub     hub
 	seating seating
-	relays  relays
+	relays  *frame.Mux
+	trunk   *trunk
 	ledger  ledger
 	oom     *oomCounter
 
@@ -83,6 +84,7 @@ func Serve(ctx context.Context, rwc io.ReadWriteCloser, cfg Config) error {
 		credit: newWindow(OutputWindow), started: make(chan struct{}), bulletin: newBulletin(), look: make(chan struct{}, 1),
 	}
 	a.ledger.file = cfg.Ledger
+	a.relays, a.trunk = newRelays(a.conn), newTrunk()
 	a.life, a.die = context.WithCancel(context.Background())
 	a.reaper = newReaper()
 	a.ender = newEnder(a)
@@ -128,7 +130,8 @@ func (a *agent) lost(cause error) {
 	a.lose.Do(func() {
 		a.cause = cause
 		a.conn.Close()
-		a.relays.abandon()
+		a.relays.Abandon()
+		a.trunk.end(0)
 		a.credit.close()
 		a.die()
 		a.outlet.Load().close()
@@ -257,10 +260,8 @@ func (a *agent) handle(h frame.Header, payload []byte) error {
 		a.suspended.Store(false)
 	case KindKill:
 		a.ender.end(time.Duration(min(h.ID, 1<<40)) * time.Millisecond)
-	case KindRelayOpen:
-		a.openRelay(h)
-	case KindRelayBytes, KindRelayCredit, KindRelayClose:
-		a.relays.take(h, payload)
+	case KindRelayOpen, KindRelayBytes, KindRelayCredit, KindRelayClose:
+		a.takeRelay(h, payload)
 	case KindBeat:
 	default:
 		return fmt.Errorf("frame of kind %d: not for an agent", h.Kind)

@@ -65,7 +65,7 @@ func (a *agent) announce(payload []byte) (Start, error) {
 	a.mu.Lock()
 	a.ranks = ranks
 	a.mu.Unlock()
-	a.relays.begin(a.conn, a.hello.Node, s.Size)
+	a.relays.Begin(uint32(a.hello.Node), s.Size)
 	return s, nil
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 // Version of the launcher-agent protocol.
-const Version = 13 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran; 7: limits; 8: where libraries are; 9: heartbeats; 10: programs that launch themselves; 11: stopped ranks; 12: no names in ready; 13: missed ranks
+const Version = 14 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran; 7: limits; 8: where libraries are; 9: heartbeats; 10: programs that launch themselves; 11: stopped ranks; 12: no names in ready; 13: missed ranks; 14: trunks
 
 // The launcher-agent protocol: frames of comm/frame over any byte stream (socketpair, ssh session, TLS), structured
 // payloads in CBOR. Both ends may send ahead: frames are handled in order, so a launcher that needs no answer does not wait.
@@ -107,14 +107,13 @@ const (
 const (
 	StdinWindow  = 512 << 10
 	OutputWindow = 1 << 20
-	ChunkLen     = 256 << 10                // longest payload of chunk, stdin, stdout and stderr
-	RelayLen     = 32<<10 - frame.HeaderLen // longest of relay bytes: with its header a whole packet of ssh
+	ChunkLen     = 256 << 10 // longest payload of chunk, stdin, stdout and stderr
 )
 
 // Grace is the time between TERM and KILL that a launcher gives unless it is told otherwise.
 const Grace = 5 * time.Second
 
-var limits = frame.Limits{
+var limits = frame.StreamLimits(frame.Limits{
 	KindHello: 64 << 10, KindReady: 64 << 10,
 	KindStage: 64 << 10, KindHave: frame.NoPayload, KindWant: frame.NoPayload, KindChunk: ChunkLen, KindStaged: 64 << 10,
 	KindListen: 64 << 10, KindListening: 64 << 10,
@@ -125,9 +124,8 @@ var limits = frame.Limits{
 	KindRole: frame.NoPayload, KindExit: 64 << 10, KindFailure: 64 << 10, KindNote: 4 << 10,
 	KindBeat: frame.NoPayload, KindBye: frame.NoPayload, KindDone: frame.NoPayload, KindUnwritable: frame.NoPayload,
 	KindRespawn: frame.NoPayload, KindRespawned: 64 << 10, KindDeath: 16 << 10,
-	KindRelayOpen: frame.NoPayload, KindRelayBytes: RelayLen, KindRelayCredit: 4, KindRelayClose: 4 << 10, KindRelayed: 4 << 10, KindStopped: frame.NoPayload,
-	KindMissed: frame.NoPayload, KindGiveUp: frame.NoPayload, KindRan: 16 << 10,
-}
+	KindRelayed: 4 << 10, KindStopped: frame.NoPayload, KindMissed: frame.NoPayload, KindGiveUp: frame.NoPayload, KindRan: 16 << 10,
+}, KindRelayOpen)
 
 // Hello opens the conversation.
 type Hello struct {
@@ -200,6 +198,7 @@ type Start struct {
 	Slots  []int    // slots of each rank
 
 	Hub        []string // host:port addresses of the hub, best first; the relay is tried last
+	Trunk      bool     // the agent connects to it once, for all ranks, instead of each of them
 	CA         []byte   // DER; empty on one node
 	ClientCert []byte   // DER, for the key of Ready
 	HubCert    []byte   // DER, for the key of Listening; agent of rank 0 only

@@ -1,4 +1,4 @@
-package comm
+package place
 
 import (
 	"crypto/tls"
@@ -8,23 +8,22 @@ import (
 	"net"
 	"strconv"
 	"strings"
-
-	"github.com/pprun/pprun/comm/place"
+	"time"
 )
 
-// A proof is what the URI of a verified certificate says of its holder:
+// A Proof is what the URI of a verified certificate says of its holder:
 //
 //	pprun://job/<job>/hub
 //	pprun://job/<job>/node/<number>/ranks/<list like 0-3,8>
-type proof struct {
+type Proof struct {
 	job   string
 	hub   bool
 	node  int
 	ranks [][2]int // from, to
 }
 
-// holds says whether the proof is that of a rank on a node.
-func (p *proof) holds(rank, node int) bool {
+// Holds says whether the proof is that of a rank on a node.
+func (p *Proof) Holds(rank, node int) bool {
 	if node != p.node {
 		return false
 	}
@@ -37,7 +36,7 @@ func (p *proof) holds(rank, node int) bool {
 }
 
 // parseProof reads the URI of a certificate.
-func parseProof(uri string) (p proof, err error) {
+func parseProof(uri string) (p Proof, err error) {
 	rest, ok := strings.CutPrefix(uri, "pprun://job/")
 	parts := strings.Split(rest, "/")
 	p.job = parts[0]
@@ -73,7 +72,7 @@ func parseRanks(list string) (ranks [][2]int, err error) {
 
 // prove verifies the certificate of a peer against the job's authority and returns what it says. It is the one place
 // where names are checked: by URI, since addresses say nothing of ranks.
-func prove(state tls.ConnectionState, config *tls.Config, usage x509.ExtKeyUsage, job string) (p proof, err error) {
+func prove(state tls.ConnectionState, config *tls.Config, usage x509.ExtKeyUsage, job string) (p Proof, err error) {
 	if len(state.PeerCertificates) == 0 {
 		return p, errors.New("it shows no certificate")
 	}
@@ -95,12 +94,14 @@ func prove(state tls.ConnectionState, config *tls.Config, usage x509.ExtKeyUsage
 	return p, nil
 }
 
-// clientTLS wraps a connection to what must be the hub.
-func clientTLS(conn net.Conn, id *place.Identity, job string) (*tls.Conn, error) {
-	config, err := id.TLS()
+// Client wraps a connection to what must be the hub of a job, for a rank, or for an agent that carries the links of its
+// ranks (proto: ProtoRank, ProtoNode).
+func (i *Identity) Client(conn net.Conn, job, proto string) (*tls.Conn, error) {
+	config, err := i.TLS()
 	if err != nil {
 		return nil, err
 	}
+	config.NextProtos = []string{proto}
 	config.InsecureSkipVerify = true // of the host name only: VerifyConnection does the rest
 	config.VerifyConnection = func(state tls.ConnectionState) error {
 		p, err := prove(state, config, x509.ExtKeyUsageServerAuth, job)
@@ -108,23 +109,54 @@ func clientTLS(conn net.Conn, id *place.Identity, job string) (*tls.Conn, error)
 			err = errors.New("its certificate is not the hub's")
 		}
 		if err != nil {
-			return errorf("the peer is not this job's hub: %w", err)
+			return fmt.Errorf("the peer is not this job's hub: %w", err)
 		}
 		return nil
 	}
 	return tls.Client(conn, config), nil
 }
 
-// serverTLS wraps a connection from what must be ranks of the job.
-func serverTLS(conn net.Conn, id *place.Identity, job string) (*tls.Conn, *proof, error) {
-	config, err := id.TLS()
+// Server wraps a connection from what must be ranks of a job, or their agent. The proof counts once the handshake is done.
+func (i *Identity) Server(conn net.Conn, job string) (*tls.Conn, *Proof, error) {
+	config, err := i.TLS()
 	if err != nil {
 		return nil, nil, err
 	}
-	var p proof
+	var p Proof
 	config.VerifyConnection = func(state tls.ConnectionState) (err error) {
 		p, err = prove(state, config, x509.ExtKeyUsageClientAuth, job)
 		return err
 	}
 	return tls.Server(conn, config), &p, nil
+}
+
+// What a connection is for (ALPN).
+const (
+	ProtoRank = "pprun/1"      // a link of a rank
+	ProtoNode = "pprun-node/1" // a frame.Trunk: each of its streams is a link
+)
+
+// TLS returns the settings that client and server share: TLS 1.3, the job's authority, no tickets.
+func (i *Identity) TLS() (*tls.Config, error) {
+	ca, err := x509.ParseCertificate(i.CA)
+	if err != nil {
+		return nil, fmt.Errorf("place: the job's authority: %w", err)
+	}
+	key, err := x509.ParsePKCS8PrivateKey(i.Key)
+	if err != nil {
+		return nil, fmt.Errorf("place: this node's key: %w", err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(ca)
+	judged := time.Unix(i.Time, 0)
+	return &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		Certificates:           []tls.Certificate{{Certificate: [][]byte{i.Cert}, PrivateKey: key}},
+		RootCAs:                pool,
+		ClientCAs:              pool,
+		ClientAuth:             tls.RequireAndVerifyClientCert,
+		SessionTicketsDisabled: true,
+		NextProtos:             []string{ProtoRank, ProtoNode},
+		Time:                   func() time.Time { return judged },
+	}, nil
 }

@@ -1,31 +1,31 @@
-package comm
+package place
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/pprun/pprun/comm/place"
 )
 
 const (
-	stagger    = 200 * time.Millisecond // head start of one of the hub's addresses over the next
-	relayAfter = 3 * time.Second        // without a proof from any of them, before the relay is tried too
-	lastCall   = 500 * time.Millisecond // for them, when the relay works: a rank 0 that is late is so for all
+	// RelayAfter is how long the hub's addresses are tried, without a proof from any of them, before the relay is, too.
+	RelayAfter = 3 * time.Second
+
+	stagger  = 200 * time.Millisecond // head start of one of the hub's addresses over the next
+	lastCall = 500 * time.Millisecond // for them, when the relay works: a rank 0 that is late is so for all
 )
 
 // A race tries the hub's addresses; the first that proves to be the hub wins.
 type race struct {
-	agent   *place.Link
+	connect func(context.Context, Address) (net.Conn, error)
 	late    time.Time // when the relay's turn comes, while others still may answer
-	left    []place.Address
+	left    []Address
 	tried   []*route
 	running int // of tried
 	answers chan *route
@@ -33,16 +33,18 @@ type race struct {
 
 // A route is an address that is tried.
 type route struct {
-	place.Address
+	Address
 	conn net.Conn
 	err  error
 	over bool // it has answered, and the others are the race's
 }
 
-// reach connects to the hub. Where the link goes through the relay, why says what is wrong with the other ways.
-func reach(ctx context.Context, agent *place.Link, late time.Time) (conn net.Conn, why string, err error) {
+// Reach connects to the hub, at that of its addresses whose connection is first: connect makes one and proves who is at the
+// other end. The relay comes last, if another may still answer not before late; where it wins, why says what is wrong with
+// the others. Temporary tells of the error whether trying again may help.
+func Reach(ctx context.Context, hub []Address, late time.Time, connect func(context.Context, Address) (net.Conn, error)) (conn net.Conn, why string, err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	r := &race{agent: agent, late: late, left: agent.Place.Hub, answers: make(chan *route)}
+	r := &race{connect: connect, late: late, left: hub, answers: make(chan *route)}
 	won := r.run(ctx)
 	if won != nil && won.Network == "relay" {
 		why = r.reasons()
@@ -117,7 +119,7 @@ func (r *race) start(ctx context.Context) {
 	r.tried = append(r.tried, t)
 	r.running++
 	go func() {
-		t.conn, t.err = connect(ctx, t.Address, r.agent)
+		t.conn, t.err = r.connect(ctx, t.Address)
 		r.answers <- t
 	}()
 }
@@ -133,12 +135,12 @@ func (r *race) answer(t *route) *route {
 // the others has answered, one has hung up who may be the hub, and it is too early for the relay.
 func (r *race) turnedAway(last *route) bool {
 	if last.Network == "relay" {
-		return temporary(last.err)
+		return Temporary(last.err)
 	}
 	if r.running > 0 || len(r.left) > 0 && r.left[0].Network != "relay" || time.Now().After(r.late) {
 		return false
 	}
-	return slices.ContainsFunc(r.tried, func(t *route) bool { return temporary(t.err) })
+	return slices.ContainsFunc(r.tried, func(t *route) bool { return Temporary(t.err) })
 }
 
 // reasons says what is wrong with each direct route.
@@ -159,7 +161,7 @@ func (t *route) reason() string {
 	if !t.over || errors.Is(t.err, os.ErrDeadlineExceeded) {
 		return "timed out"
 	}
-	if hungUp(t.err) {
+	if HungUp(t.err) {
 		return "hung up"
 	}
 	if errno, ok := errors.AsType[syscall.Errno](t.err); ok {
@@ -168,54 +170,11 @@ func (t *route) reason() string {
 	return "not this job's hub"
 }
 
-// connect connects to one address and proves who is who. Over TLS the hub's verdict on this end comes with its first
-// frame only.
-func connect(ctx context.Context, a place.Address, agent *place.Link) (net.Conn, error) {
-	conn, err := open(ctx, a, agent)
-	if err != nil {
-		return nil, err
-	}
-	p := &agent.Place
-	if a.Network == "unix" {
-		uid, err := place.PeerUID(conn.(*net.UnixConn))
-		if err == nil && uid != selfUID {
-			err = &refusal{fmt.Sprintf("its socket belongs to uid %d, this process to %d", uid, selfUID)}
-		}
-		if err != nil {
-			conn.Close()
-			return nil, err
-		}
-		return poll(conn, neighbours(p)), nil
-	}
-	encrypted, err := secure(ctx, conn, p)
-	if err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return encrypted, nil
-}
+// Temporary says whether trying again may help after an error of Reach.
+func Temporary(err error) bool { return HungUp(err) || errors.Is(err, syscall.EAGAIN) }
 
-// open connects to an address.
-func open(ctx context.Context, a place.Address, agent *place.Link) (net.Conn, error) {
-	if a.Network == "relay" {
-		return agent.Relay(ctx)
-	}
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, a.Network, a.Addr)
-	if err == nil {
-		keepAlive(conn, agent.Place.Heartbeat)
-	}
-	return conn, err
-}
-
-// secure has both ends of a connection prove who they are.
-func secure(ctx context.Context, conn net.Conn, p *place.Place) (*tls.Conn, error) {
-	if p.Client == nil {
-		return nil, &refusal{"this rank has no certificate for a hub on the network"}
-	}
-	c, err := clientTLS(poll(conn, neighbours(p)), p.Client, p.Job)
-	if err == nil {
-		err = c.HandshakeContext(ctx)
-	}
-	return c, err
+// HungUp says whether the other end has ended a connection, without a word why.
+func HungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.Is(err, syscall.EPIPE)
 }
