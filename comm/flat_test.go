@@ -16,7 +16,7 @@ import (
 // TestNothingStaysOfTasks has a rank panic a thousand times and run many tasks: it then runs as many goroutines as before,
 // and has as much memory, up to 5 MB. COMM_TEST_TASKS says how many; they are few by default.
 func TestNothingStaysOfTasks(t *testing.T) {
-	n := 200_000
+	n := 50_000
 	if s := os.Getenv("COMM_TEST_TASKS"); s != "" {
 		var err error
 		if n, err = strconv.Atoi(s); err != nil {
@@ -24,14 +24,14 @@ func TestNothingStaysOfTasks(t *testing.T) {
 		}
 	}
 	world(t, 2, onZero(func(ctx context.Context, c *comm.Comm) error {
-		run := func(n int) error {
-			for range 1000 {
+		run := func(p, n int) error {
+			for range p {
 				if _, err := panics.Call(ctx, "no way", comm.OnRanks(1)); err == nil {
 					return fmt.Errorf("a panic is no error")
 				}
 			}
 			if r, err := double.Call(ctx, 4, comm.OnRanks(1)); r != 8 || err != nil {
-				return fmt.Errorf("after a thousand panics: %d, %v", r, err)
+				return fmt.Errorf("after %d panics: %d, %v", p, r, err)
 			}
 			for _, err := range double.Map(ctx, slices.Values(make([]int, n))) {
 				if err != nil {
@@ -40,11 +40,11 @@ func TestNothingStaysOfTasks(t *testing.T) {
 			}
 			return nil
 		}
-		if err := run(100_000); err != nil { // buffers grow to their size
+		if err := run(10, 20_000); err != nil { // buffers grow to their size
 			return err
 		}
 		goroutines, before := runtime.NumGoroutine(), heap()
-		if err := run(n); err != nil {
+		if err := run(1000, n); err != nil {
 			return err
 		}
 		if after := heap(); after > before+5<<20 {
