@@ -53,7 +53,8 @@ func (t *running) String() string {
 // here is run again elsewhere, a chunk as a whole.
 func (c *Comm) killSelf(t *running, ended cause, err error) {
 	if ended == timedOut && t.flags&flagChunk == 0 {
-		t.deliver(appendError(make([]byte, resultHeadLen), err, nil), failure(err), 0)
+		t.end()
+		t.send(flagLast, appendError(make([]byte, resultHeadLen), err, nil), failure(err), 0)
 	}
 	if l, ok := c.up.(*link); ok {
 		l.close()

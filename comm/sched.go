@@ -136,6 +136,9 @@ func (h *hub) result(m *member, f frame.Header, payload []byte) error {
 	case !t.partial && (len(payload) < resultHeadLen || parseResultHead(payload).status >= statusLost):
 		return fmt.Errorf("a result of run %#x that makes no sense", f.ID)
 	}
+	if f.Flags&flagLast != 0 {
+		h.leaveAlone(m, true)
+	}
 	more := f.Flags&frame.More != 0
 	if !t.partial {
 		head := parseResultHead(payload)

@@ -238,6 +238,30 @@ func TestRedo(t *testing.T) {
 	}
 }
 
+// TestLastResult has a rank end itself after a result: it gets nothing more, and what it had not begun is not counted
+// against it.
+func TestLastResult(t *testing.T) {
+	d := newDesk(t, 0, 1, 1)
+	d.guess[0] = time.Hour
+	for range 5 { // two are on each rank, one waits
+		d.submit(anyRank, taskOptions{MaxLost: 2}, 0)
+	}
+	last := d.running(1)[0]
+	b := make([]byte, resultHeadLen)
+	putResultHead(b, resultHead{status: statusNoRetry})
+	if err := d.receive(d.members[1], frame.Header{Kind: kindResult, Flags: flagLast, Src: 1, ID: last.run}, b); err != nil {
+		t.Fatal(err)
+	}
+	checkHub(t, d.hub)
+	d.want("rank 1 has", d.runs(1), []uint64{})
+	d.cut(d.members[1].link, "it has ended itself")
+	d.want("blamed", len(d.blames), 0)
+	for range 4 {
+		d.end(2, statusOK)
+	}
+	d.want("results", len(d.results()), 5)
+}
+
 // TestOrphans loses a rank that has submitted tasks: nobody runs them any more.
 func TestOrphans(t *testing.T) {
 	d := newDesk(t, 0, 1, 1)

@@ -108,12 +108,17 @@ func (t *running) deliver(result []byte, end status, ran time.Duration) []byte {
 		}
 		result, end = appendError(make([]byte, resultHeadLen), err, nil), statusError
 	}
-	putResultHead(result, resultHead{status: end, attempt: t.life.attempt, ran: ran})
-	t.comm.up.send(frame.Header{Kind: kindResult, Src: uint32(t.comm.rank), Dst: t.src, ID: t.id}, result)
+	t.send(0, result, end, ran)
 	if len(result) > lentLen {
 		return nil
 	}
 	return result
+}
+
+// send sends a result as it is.
+func (t *running) send(flags uint8, result []byte, end status, ran time.Duration) {
+	putResultHead(result, resultHead{status: end, attempt: t.life.attempt, ran: ran})
+	t.comm.up.send(frame.Header{Kind: kindResult, Flags: flags, Src: uint32(t.comm.rank), Dst: t.src, ID: t.id}, result)
 }
 
 // end notes that the function has returned. It returns how long it was without a slot.

@@ -86,7 +86,7 @@ var kindNames = map[frame.Kind]string{
 func FrameName(k frame.Kind) string { return kindNames[k] }
 
 // protocol is the version of all this.
-const protocol = 3
+const protocol = 4
 
 // anyRank is the dst of a task that any rank may run.
 const anyRank = 1<<32 - 1
@@ -119,8 +119,11 @@ var (
 	}
 )
 
-// flagTaken is the frame's flag of a result whose value was offered and fetched.
-const flagTaken = 1 << 1
+// Flags of the frame of a result.
+const (
+	flagTaken = 1 << 1 // its value was offered and fetched
+	flagLast  = 1 << 2 // its rank ends itself now: it is to get nothing more
+)
 
 // taskHead is the head of a task: u32 function, u8 flags, u8 attempt, u16 length of the options that follow;
 // little-endian like the arguments.
