@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -225,6 +226,23 @@ var _ = func() bool {
 	}
 	return true
 }()
+
+// TestShellsGetNoWords holds what shells on nodes are given to constants, digits and digests: there is nothing in it that
+// would have to be quoted. Programs, arguments, variables and names of files travel in frames, byte for byte.
+func TestShellsGetNoWords(t *testing.T) {
+	if enterShell != "exec /bin/sh" {
+		t.Errorf("the login shell is given %q", enterShell)
+	}
+	var sent bytes.Buffer
+	bootstrap(t.Context(), struct {
+		io.Reader
+		io.Writer
+	}{strings.NewReader(""), &sent}, func() {})
+	want := strings.NewReplacer("@DIGEST@", "[0-9a-f]{64}", "@NONCE@", "[0-9a-f]{16}", "@SIZE@", "[0-9]+").Replace(regexp.QuoteMeta(bootstrapScript))
+	if !regexp.MustCompile("^" + want + "$").Match(sent.Bytes()) {
+		t.Errorf("/bin/sh is given\n%s", &sent)
+	}
+}
 
 func TestBootstrapScriptFitsOneBlock(t *testing.T) {
 	// A shell that reads ahead must have read all of it when it runs the last line.
