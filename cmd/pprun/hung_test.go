@@ -24,7 +24,7 @@ func beHanging() {
 		}
 	}
 	if err == nil {
-		_, err = coll.Recv[int](ctx, c, 1, 7)
+		coll.Recv[int](ctx, c, 1, 7)
 	}
 	os.Exit(1)
 }

@@ -33,10 +33,12 @@ func (a *agent) lookForStopped() {
 // stoppedProcess returns the process of a rank that is stopped, 0 if none is: the one that the agent started, or, where
 // that is a wrapper, the one that has taken the seat.
 func (r *rank) stoppedProcess() int {
-	for _, pid := range []int{r.seat.holder(), int(r.pid.Load())} {
-		if pid != 0 && stopped(pid) {
-			return pid
-		}
+	pid, holder := int(r.pid.Load()), r.seat.holder()
+	if holder != 0 && holder != pid && stopped(holder) {
+		return holder
+	}
+	if stopped(pid) {
+		return pid
 	}
 	return 0
 }
