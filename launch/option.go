@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -60,11 +61,13 @@ func Servers(names ...string) Option {
 }
 
 // Discover adds the ppservers on the networks of this machine that announce themselves (ppserver --announce) and have the
-// secret that ppserver keygen --secret made; one on this machine itself only with Local(0). They are found when the job
-// starts, which takes a second. Without the secret none is believed; it stays in its file.
-func Discover() Option {
+// same secret as this program; one on this machine itself only with Local(0). The secret is the one in the directory keys, as
+// ppserver keygen --secret made it; "" is pprun's own directory. It stays there, and without it none is believed. Servers are
+// looked for when the job starts, which takes a second.
+func Discover(keys string) Option {
 	return func(c *Config) error {
 		c.open, c.Discover = true, true
+		c.Keys = cmp.Or(keys, c.Keys)
 		return nil
 	}
 }

@@ -267,7 +267,7 @@ func beDiscovering() {
 	comm.Main(func(_ context.Context, c *comm.Comm) error {
 		_, err := fmt.Println(len(c.Nodes()), "machines")
 		return err
-	}, comm.Via(launch.Discover(), launch.MinServers(2), launch.Local(0)))
+	}, comm.Via(launch.Discover(""), launch.MinServers(2), launch.Local(0)))
 }
 
 // gone waits until nothing is left of clients.
