@@ -43,7 +43,7 @@ func Limits(tasks, bytes int) InitOption {
 }
 
 // MaxUnread sets how many bytes of messages may have arrived and wait to be received, each counting 64 more than it
-// has; beyond it the job fails. The default is 1 GiB.
+// has; beyond it the job fails, unless it is one message alone. The default is 1 GiB.
 func MaxUnread(bytes int) InitOption { return func(s *settings) { s.maxUnread = bytes } }
 
 // JoinTimeout sets how long Init waits for the other ranks: 2 minutes by default.

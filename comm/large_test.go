@@ -1,6 +1,7 @@
 package comm_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -42,9 +43,22 @@ func init() {
 	}
 	programs["huge"] = func() {
 		comm.Main(func(ctx context.Context, c *comm.Comm) error {
-			n, err := sound.Call(ctx, marked(hugeLen()))
-			if err == nil && n != hugeLen() {
-				err = fmt.Errorf("it is not sound at %d", n)
+			for _, huge := range hugeLens() {
+				n, err := sound.Call(ctx, marked(huge))
+				if err == nil && n != huge {
+					err = fmt.Errorf("it is not sound at %d", n)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			longest := min(hugeLens()[0], 1<<30) // of a message
+			if err := c.SendMessage(ctx, 0, 1, marked(longest)); err != nil {
+				return err
+			}
+			b, err := c.RecvMessage(ctx, 0, 1)
+			if err == nil && (len(b) != longest || !bytes.Equal(b, marked(longest))) {
+				err = fmt.Errorf("the message has %d bytes, or others", len(b))
 			}
 			return err
 		}, comm.Slots(map[string]int{"0": 0, "1": 1}[os.Getenv("PPRUN_RANK")]))
@@ -71,12 +85,12 @@ func TestSharedByNode(t *testing.T) {
 	}
 }
 
-// hugeLen is more than 32 bits can count where COMM_TEST_HUGE is set, as .ci/run does for a step of its own.
-func hugeLen() int {
+// hugeLens are more than 31 and more than 32 bits can count where COMM_TEST_HUGE is set, as .ci/run does for a step of its own.
+func hugeLens() []int {
 	if os.Getenv("COMM_TEST_HUGE") != "" {
-		return 4<<30 + 5
+		return []int{2<<30 + 1, 4<<30 + 5}
 	}
-	return 64<<20 + 5
+	return []int{64<<20 + 5}
 }
 
 // marked makes bytes most of which are never touched, and sound says how many are as marked left them.
@@ -98,7 +112,7 @@ var sound = comm.Register("sound", func(_ context.Context, b []byte) (int, error
 })
 
 func TestHugeArgument(t *testing.T) {
-	t.Logf("%d bytes", hugeLen())
+	t.Log(hugeLens(), "bytes")
 	a := newAgent(t, 2, "unix")
 	for _, p := range []*process{a.start(1, "huge"), a.start(0, "huge")} {
 		kill := time.AfterFunc(3*time.Minute, func() { p.Process.Kill() })

@@ -82,6 +82,24 @@ func TestUnreadMessagesEndTheJob(t *testing.T) {
 	}
 }
 
+// A message may be longer than all that may wait: it waits alone.
+func TestOneLongMessage(t *testing.T) {
+	world(t, 2, onZero(func(ctx context.Context, c *comm.Comm) error {
+		for range 2 {
+			if err := c.SendMessage(ctx, 0, 1, make([]byte, 5000)); err != nil {
+				return err
+			}
+			if _, err := double.Call(ctx, 1, comm.OnRanks(1)); err != nil { // by then it has come
+				return err
+			}
+			if b, err := c.RecvMessage(ctx, 0, 1); err != nil || len(b) != 5000 {
+				return fmt.Errorf("%d bytes, %w", len(b), err)
+			}
+		}
+		return nil
+	}), comm.MaxUnread(1000))
+}
+
 func closeAll(comms []*comm.Comm) {
 	var all sync.WaitGroup
 	for _, c := range comms {
