@@ -316,3 +316,23 @@ func TestBansBite(t *testing.T) {
 		t.Errorf("%d found, want %d: %q", got, want, p.bans())
 	}
 }
+
+// TestFuzzTargetsAreBounded holds each fuzz target to little memory: decoders must not make gigabytes of a few bytes.
+func TestFuzzTargetsAreBounded(t *testing.T) {
+	targets := 0
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		n := strings.Count(string(b), "\nfunc Fuzz")
+		targets += n
+		if bounds := strings.Count(string(b), "\t\tdefer bounded.Memory(t)()\n"); bounds != n {
+			t.Errorf("%s: %d fuzz targets, %d of them bounded", path, n, bounds)
+		}
+		return err
+	})
+	if err != nil || targets < 10 {
+		t.Errorf("%d fuzz targets found, %v", targets, err)
+	}
+}
