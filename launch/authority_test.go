@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"net"
 	"testing"
@@ -32,7 +33,12 @@ func key(t *testing.T) (public, private []byte) {
 
 func TestCertificatesNameJobNodeAndRanks(t *testing.T) {
 	// Judged at the start: a node whose clock is ten years off takes part.
-	start := time.Now().AddDate(-10, 0, 0)
+	for _, years := range []int{-10, 0, 10} {
+		t.Run(fmt.Sprint(years, " years"), func(t *testing.T) { certificatesHold(t, time.Now().AddDate(years, 0, 0)) })
+	}
+}
+
+func certificatesHold(t *testing.T, start time.Time) {
 	a, err := newAuthority("0123456789abcdef", start)
 	if err != nil {
 		t.Fatal(err)

@@ -60,6 +60,9 @@ take() {
 	return 1
 }
 
+# room is how many MB are free where a directory is, as far as df knows.
+room() { df -Pk "$1" 2>/dev/null | { read -r head && read -r fs blocks used free rest && echo $((free * 1024 / 1000000)) || echo '?'; }; }
+
 # have becomes the agent that is in one of the directories.
 have() {
 	for c; do
@@ -98,7 +101,7 @@ main() {
 		order "$c"
 		[ "$bytes" = 0 ] && have "$@" && order "$c"
 		take "$real" "$bytes" && become "$real/agent-$d"
-		tried="$tried, $c: is full or over quota"
+		tried="$tried, $c: is full or over quota: $((size / 1000000)) MB needed, `room "$real"` MB free"
 	done
 	say "nowhere ${tried#, }"
 }

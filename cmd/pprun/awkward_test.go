@@ -155,8 +155,8 @@ var awkwards = []awkward{
 	{name: "read-only home", prepare: func(h labtest.Host, _ func(string)) { h.FS("/root", "ro") }},
 	{name: "full home", prepare: func(h labtest.Host, _ func(string)) { h.FS("/root", "size=1m") }},
 	{name: "home without inodes", prepare: func(h labtest.Host, _ func(string)) { h.FS("/root", "nr_inodes=16") }},
-	{name: "full everywhere", prepare: everywhere("size=1m"), status: 125, stderr: `no directory to keep the agent in \(/root/.cache/pprun: is full or over quota, .*/dev/shm/pprun-0: is full or over quota\): set PPRUN_CACHE there`},
-	{name: "files of 50 kB at most", prepare: limited("-f 100"), status: 125, stderr: `no directory to keep the agent in \(/root/.cache/pprun: is full or over quota, .*/dev/shm/pprun-0: is full or over quota\): set PPRUN_CACHE there`},
+	{name: "full everywhere", prepare: everywhere("size=1m"), status: 125, stderr: `no directory to keep the agent in \(/root/.cache/pprun: is full or over quota: \d+ MB needed, \d+ MB free, .*/dev/shm/pprun-0: is full or over quota: \d+ MB needed, \d+ MB free\): set PPRUN_CACHE there`},
+	{name: "files of 50 kB at most", prepare: limited("-f 100"), status: 125, stderr: `no directory to keep the agent in \(/root/.cache/pprun: is full or over quota: \d+ MB needed, \d+ MB free, .*/dev/shm/pprun-0: is full or over quota: \d+ MB needed, \d+ MB free\): set PPRUN_CACHE there`},
 	{name: "30 MB fit nowhere", large: true, prepare: everywhere("size=24m"), status: 125,
 		stderr: `no place to keep the program: /root/.cache/pprun: \d+\.\d MB free, 30.0 MB needed; .*/dev/shm/pprun-0: \d+\.\d MB free, 30.0 MB needed: set PPRUN_CACHE there`},
 	{name: "30 MB fit in the last place", large: true, prepare: func(h labtest.Host, _ func(string)) {
