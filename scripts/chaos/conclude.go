@@ -23,7 +23,7 @@ func (g *game) release() {
 
 // order ends the job by TERM.
 func (g *game) order() {
-	g.ordered = true
+	g.ordered, g.last = true, time.Now()
 	labtest.Signal(g.cmd, syscall.SIGTERM) // in vain if it has just ended
 }
 
@@ -41,7 +41,6 @@ func (g *game) conclude() {
 		}
 	case hangs:
 		if !g.endsWithin(300 * time.Millisecond) {
-			g.last = time.Now()
 			g.order()
 		}
 	case frozen:

@@ -50,7 +50,7 @@ func (v victim) is(p *process) bool {
 	case bootstrap:
 		return p.parent != nil && session.is(p.parent) && !session.is(p)
 	case agentProc:
-		return len(p.Args) > 1 && p.Args[1] == "agent"
+		return len(p.Args) > 1 && p.Args[1] == "agent" && (p.parent == nil || !agentProc.is(p.parent)) // as above
 	case guard:
 		return slices.Equal(p.Args, []string{"pprun", "guard"})
 	case hub:

@@ -73,6 +73,12 @@ func (l *Lab) Start(stdout, stderr io.Writer, argv ...string) (*exec.Cmd, error)
 	return cmd, cmd.Start()
 }
 
+// Output runs a command on a host and returns what it writes to its standard output.
+func (l *Lab) Output(host string, argv ...string) (string, error) {
+	out, err := l.command(append([]string{"exec", host, "-u", l.user}, argv...)...).Output()
+	return string(out), err
+}
+
 // Process is a process of a host, by the number that this machine knows it by.
 type Process struct {
 	PID  int
