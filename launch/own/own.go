@@ -81,7 +81,7 @@ func steady(path string) error {
 	switch uid := ownerOf(st); {
 	case !st.IsDir():
 		return syscall.ENOTDIR
-	case uid != os.Getuid() && uid != rootUID():
+	case !trusted(uid):
 		return fmt.Errorf("belongs to uid %d", uid)
 	case st.Mode()&others != 0 && st.Mode()&fs.ModeSticky == 0:
 		return fmt.Errorf("others may write there (mode %#o)", st.Mode().Perm())
@@ -90,8 +90,9 @@ func steady(path string) error {
 }
 
 // Target checks what stands where the user wants a file to be put, in place of what is there or not, and returns the name by
-// which to put it there. In a directory where anybody may write that is either nothing or a regular file of this user's that
-// has no other name: links, pipes and files of others were put there by others. In other directories links are followed.
+// which to put it there. In a directory where anybody may write, or that is another's, that is either nothing or a regular
+// file of this user's that has no other name: links, pipes and files of others were put there by others. In other
+// directories links are followed.
 func Target(path string) (string, error) {
 	if !isPublic(filepath.Dir(path)) {
 		if real, err := filepath.EvalSymlinks(path); err == nil {
@@ -132,11 +133,14 @@ func Create(path string, perm fs.FileMode) (*os.File, error) {
 	return f, nil
 }
 
-// isPublic says whether anybody may write in a directory.
+// isPublic says whether anybody may write in a directory, or another user, whose it is.
 func isPublic(dir string) bool {
 	st, err := os.Stat(dir)
-	return err == nil && st.Mode()&0o002 != 0
+	return err == nil && (st.Mode()&0o002 != 0 || !trusted(ownerOf(st)))
 }
+
+// trusted says whether a user is this one or root.
+func trusted(uid int) bool { return uid == os.Getuid() || uid == rootUID() }
 
 // planted says why a file in a public directory cannot be taken for this user's.
 func planted(st fs.FileInfo) error {

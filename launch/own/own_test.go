@@ -1,9 +1,9 @@
 package own
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -130,17 +130,18 @@ func TestTargets(t *testing.T) {
 		{thing{"socket", other, 0o666}, "belongs to uid 65534", false},
 		{thing{"dir", other, 0o777}, "belongs to uid 65534", false},
 	} {
-		for _, mode := range []uint32{0o1777, 0o777, 0o755} {
-			t.Run(strconv.Itoa(i)+" "+c.it.kind+" "+strconv.FormatUint(uint64(mode), 8), func(t *testing.T) {
+		for _, in := range []thing{{"dir", 0, 0o1777}, {"dir", 0, 0o777}, {"dir", other, 0o755}, {"dir", 0, 0o755}} {
+			ours := in == thing{"dir", 0, 0o755}
+			t.Run(fmt.Sprintf("%d %s in %v", i, c.it.kind, in), func(t *testing.T) {
 				public, victim := t.TempDir(), filepath.Join(t.TempDir(), "victim")
 				if err := os.WriteFile(victim, []byte("precious"), 0o600); err != nil {
 					t.Fatal(err)
 				}
 				path := filepath.Join(public, "out")
 				c.it.put(t, path, victim)
-				thing{"dir", 0, mode}.put(t, public, "")
+				in.put(t, public, "")
 				_, targetErr := Target(path)
-				if mode == 0o755 {
+				if ours {
 					if targetErr != nil {
 						t.Errorf("Target: %v in a directory of ours", targetErr)
 					}
@@ -155,7 +156,7 @@ func TestTargets(t *testing.T) {
 				}
 				b, _ := os.ReadFile(victim)
 				switch {
-				case mode == 0o755:
+				case ours:
 					if wants := c.mine; (string(b) == "report") != wants {
 						t.Errorf("the victim holds %q in a directory of ours", b)
 					}
