@@ -15,7 +15,7 @@ type cause struct {
 	what    fmt.Stringer // a loss, or words; asked when all is known about it
 	rank    int          // -1: a node
 	severed bool         // its link to the hub was given up
-	orphan  bool         // the rank had lost its hub: this came of something else
+	orphan  bool         // the rank had lost its hub, or its job a node: this came of something else
 	stderr  []string     // last lines that the user has not seen
 	root    *bool        // set if this is the root cause
 }
@@ -24,12 +24,12 @@ type words string
 
 func (w words) String() string { return string(w) }
 
-func failedRank(l loss, e agent.Exit) cause {
+func (j *job) failedRank(l loss, e agent.Exit) cause {
 	if !l.severed {
 		l.how += advice(e)
 	}
 	c := cause{
-		at: *l.process.End, status: exitStatus(e), what: l, rank: l.rank, orphan: e.Orphan, stderr: l.stderr, root: &l.process.RootCause,
+		at: *l.process.End, status: exitStatus(e), what: l, rank: l.rank, orphan: e.Orphan || j.suspects(l.host), stderr: l.stderr, root: &l.process.RootCause,
 	}
 	if l.severed {
 		c.status, c.orphan, c.severed = StatusFailed, false, true

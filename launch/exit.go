@@ -45,7 +45,7 @@ func (j *job) exited(n *node, e agent.Exit) {
 		l.stderr = p.Stderr
 	}
 	if j.verdict != nil {
-		j.verdict.also(failedRank(l, e))
+		j.verdict.also(j.failedRank(l, e))
 		return
 	}
 	again := j.replaceable(e.Rank) && !j.over && j.lives[e.Rank].restarts < j.Respawn
@@ -63,7 +63,7 @@ func (j *job) exited(n *node, e agent.Exit) {
 		l.how += advice(e)
 		j.goOn(exitStatus(e), l)
 	default:
-		j.condemn(&verdict{causes: []cause{failedRank(l, e)}, others: j.running})
+		j.condemn(&verdict{causes: []cause{j.failedRank(l, e)}, others: j.running})
 	}
 }
 

@@ -152,6 +152,17 @@ func port(a net.Addr) string {
 	return "22"
 }
 
+// suspects says whether another node than that of a rank that failed is about to be lost: then the rank may have failed
+// for that, though its word comes sooner.
+func (j *job) suspects(host string) bool {
+	return slices.ContainsFunc(j.nodes, func(n *node) bool {
+		if n.host.Host == host || len(n.running) == 0 || n.fate != "" {
+			return false
+		}
+		return n.gone || n.up && 2*j.clock.Long(n.conn.Silence()) > j.HeartbeatTimeout
+	})
+}
+
 // hears says whether rank 0, elsewhere, hears a rank of a node.
 func (j *job) hears(n *node) bool {
 	hub := j.nodes[j.placement.NodeOf[0]]

@@ -1,0 +1,96 @@
+package agent
+
+import (
+	"context"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pprun/pprun/comm/frame"
+)
+
+// TestClock has a launcher beat for an hour and then do something else.
+func TestClock(t *testing.T) {
+	const timeout = 15 * time.Second
+	beats := func(c *Conn, _ *agent, d time.Duration) {
+		for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(frame.Interval(timeout)) {
+			c.Send(frame.Header{Kind: KindBeat}, nil)
+		}
+	}
+	for _, c := range []struct {
+		name  string
+		then  func(c *Conn, a *agent, far net.Conn)
+		lives bool
+	}{
+		{"it goes on", func(c *Conn, a *agent, _ net.Conn) { beats(c, a, time.Hour) }, true},
+		{"it falls silent", func(c *Conn, a *agent, _ net.Conn) { time.Sleep(timeout + 3*time.Second) }, false},
+		{"it is silent for a while", func(c *Conn, a *agent, _ net.Conn) { time.Sleep(timeout - 3*time.Second); beats(c, a, time.Minute) }, true},
+		{"it is suspended", func(c *Conn, a *agent, _ net.Conn) {
+			a.suspended.Store(true)
+			time.Sleep(time.Hour)
+			a.suspended.Store(false)
+			time.Sleep(timeout - 3*time.Second)
+		}, true},
+		{"it sends a long frame slowly", func(c *Conn, a *agent, far net.Conn) {
+			for _, b := range frame.Append(nil, frame.Header{Kind: KindStdin}, make([]byte, 1000)) {
+				far.Write([]byte{b})
+				time.Sleep(timeout / 2)
+			}
+		}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				near, far := net.Pipe()
+				a := &agent{conn: NewConn(near), trunk: newTrunk(), credit: newWindow(OutputWindow), look: make(chan struct{}, 1)}
+				a.relays = newRelays(a.conn)
+				a.life, a.die = context.WithCancel(t.Context())
+				a.heartbeat.Store(int64(timeout))
+				go func() { // what read does
+					for {
+						if _, _, err := a.conn.Next(); err != nil {
+							return
+						}
+					}
+				}()
+				launcher := NewConn(far)
+				heard := 0
+				go func() {
+					for {
+						h, _, err := launcher.Next()
+						if err != nil {
+							return
+						}
+						if h.Kind == KindBeat {
+							heard++
+						}
+					}
+				}()
+				stop := make(chan struct{})
+				ended := make(chan struct{})
+				go func() { a.clock(stop); close(ended) }()
+				beats(launcher, a, time.Hour)
+				synctest.Wait()
+				if heard < 1790 || heard > 1810 {
+					t.Errorf("%d beats in an hour, want one every 2 s", heard)
+				}
+				c.then(launcher, a, far)
+				select {
+				case <-a.life.Done():
+					if c.lives || !strings.Contains(a.cause.Error(), "the launcher is silent for 15s") {
+						t.Errorf("lost: %v", a.cause)
+					}
+				default:
+					if !c.lives {
+						t.Error("the agent believes in its launcher")
+					}
+				}
+				close(stop)
+				near.Close()
+				far.Close()
+				<-ended
+			})
+		})
+	}
+}

@@ -1,0 +1,79 @@
+package launch
+
+import (
+	"context"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pprun/pprun/comm/place"
+)
+
+// A known is what is known of a node that has fallen silent.
+type known struct{ quiet time.Duration }
+
+func (k known) Quiet() time.Duration                   { return k.quiet }
+func (k known) Segments() (uint32, bool)               { return 0, true }
+func (k known) Peer() net.Addr                         { return &net.TCPAddr{Port: 2222} }
+func (k known) Broken() bool                           { return false }
+func (k known) BootID(context.Context) (string, error) { return "", nil }
+
+func TestSilence(t *testing.T) {
+	const timeout = 15 * time.Second
+	for _, c := range []struct {
+		name  string
+		with  func(j *job, n *node)
+		words string
+		runs  bool
+	}{
+		{"an agent that is no ssh host's", func(j *job, n *node) { n.remote = nil }, "its agent is silent for 15s", false},
+		{"sshd answers", func(j *job, n *node) { n.remote = known{time.Second} }, "though sshd there answers: it is stopped or hangs", false},
+		{"rank 0 hears", func(j *job, n *node) { j.lives[1] = life{role: place.Serve} }, "though rank 0 hears the ranks there: is port 2222 blocked?", false},
+		{"rank 0 does not hear", func(j *job, n *node) { j.lives[1] = life{role: place.Serve, heard: place.Unheard} }, "no power or no network", false},
+		{"rank 0 is lost, too", func(j *job, n *node) { j.lives[1] = life{role: place.Serve}; j.nodes[0].gone = true }, "no power or no network", false},
+		{"packets come", func(j *job, n *node) { n.repeats = true }, "it sends, but has not heard this machine for 15s: the network carries one direction only", false},
+		{"no route", func(j *job, n *node) { n.probe.Store(syscall.EHOSTUNREACH.Error()) }, "nor does it take a new connection (no route to host): it has no power or no network", false},
+		{"a new connection works", func(j *job, n *node) { n.probe.Store("") }, "nothing was heard of it for 15s", true},
+		{"a new connection is refused", func(j *job, n *node) { n.probe.Store(syscall.ECONNREFUSED.Error()) }, "nothing was heard of it for 15s", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			j := &job{Config: Config{HeartbeatTimeout: timeout}, lives: make([]life, 2)}
+			j.placement.NodeOf = []int{0, 1}
+			n := &node{index: 1, ranks: []int{1}, running: map[int]bool{1: true}, remote: known{time.Minute}}
+			j.nodes = []*node{{running: map[int]bool{0: true}}, n}
+			c.with(j, n)
+			words, runs := j.silence(n)
+			if !strings.HasSuffix(words, c.words) || runs != c.runs {
+				t.Errorf("%q, %v; want %q, %v", words, runs, c.words, c.runs)
+			}
+		})
+	}
+}
+
+func TestStandLines(t *testing.T) {
+	j := &job{Config: Config{HeartbeatTimeout: 15 * time.Second}}
+	j.placement.Hosts = []string{"node1", "node2"}
+	j.placement.NodeOf = []int{0, 0, 1, 1, 1, 1}
+	var some, many []stand
+	for r := range 2 {
+		some = append(some, stand{rank: r, pid: 40 + r, kind: isStopped})
+	}
+	for r := range 6 {
+		many = append(many, stand{rank: 5 - r, kind: isUnheard})
+	}
+	for _, c := range []struct {
+		kind standKind
+		list []stand
+		want string
+	}{
+		{isStopped, some, "rank 0 on node1 (pid 40) is stopped: kill -CONT 40 there lets it go on\nrank 1 on node1 (pid 41) is stopped: kill -CONT 41 there lets it go on"},
+		{goesOn, some, ""},
+		{isUnheard, many, "ranks 0-5 on node[1-2] have not been heard of for 10s"},
+	} {
+		if got := strings.Join(j.standLines(c.kind, c.list), "\n"); got != c.want {
+			t.Errorf("got  %s\nwant %s", got, c.want)
+		}
+	}
+}
