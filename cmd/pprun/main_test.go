@@ -57,6 +57,10 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "carrier" {
 		beCarrier()
 	}
+	if len(os.Args) > 1 && os.Args[1] == "steady" {
+		beSteady()
+		os.Exit(0)
+	}
 	if len(os.Args) > 1 && os.Args[1] == "attacker" {
 		beAttacker(os.Args[2:])
 	}

@@ -14,8 +14,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -247,7 +245,7 @@ func cores(t *testing.T, l lab) {
 
 func neighbours(t *testing.T, l lab) {
 	before := l.doors("node1")
-	v := l.victim("head", "--hosts", l.hosts, l.pprun, "victim")
+	j := l.steady("head", "--host", "node1:1,node2:1")
 	var ip [4]byte
 	if _, err := fmt.Sscanf(l.Host("node1").Addr(), "%d.%d.%d.%d", &ip[0], &ip[1], &ip[2], &ip[3]); err != nil {
 		t.Fatal(err)
@@ -266,17 +264,11 @@ func neighbours(t *testing.T, l lab) {
 		}
 	}
 	if len(addrs) != 1 {
-		v.end()
+		j.end()
 		t.Fatalf("the job listens at %q, want one address", addrs)
 	}
-	small := l.resident("node1")
-	said := l.asNobody("head", "flood", addrs[0])
-	grown := l.resident("node1") - small
-	t.Logf("%s; the ranks of node1 grew by %d kB", said, grown)
-	if !strings.HasPrefix(said, "320 of 320 closed") || grown > 50_000 {
-		t.Errorf("%s; the ranks of node1 grew by %d kB, want all closed and at most 50 MB", said, grown)
-	}
-	v.end()
+	l.floodHub(j, addrs[0])
+	j.end()
 }
 
 // resident is the most memory that the largest process of a host has had, in kB.
@@ -408,41 +400,4 @@ func knock(args []string) string {
 		return "neither answer nor end"
 	}
 	return fmt.Sprintf("%d bytes", n)
-}
-
-// flooding keeps connections to a hub busy, with nothing, with nonsense and with a slow hello, until the hub ends them.
-func flooding(args []string) string {
-	junk := make([]byte, 4<<20)
-	rand.Read(junk)
-	hello := append([]byte{22, 3, 1, 4, 0}, make([]byte, 1024)...) // the head of a TLS record
-	var open, all atomic.Int32
-	var conns sync.WaitGroup
-	for i := range 320 {
-		conns.Go(func() {
-			all.Add(1)
-			c, err := net.Dial("tcp", args[0])
-			if err != nil {
-				return
-			}
-			defer c.Close()
-			c.SetDeadline(time.Now().Add(60 * time.Second)) // the hub's patience is 5 s
-			switch {
-			case i%20 == 0:
-				_, err = c.Write(junk)
-			case i%20 == 1:
-				for at := 0; at < len(hello) && err == nil; at++ {
-					_, err = c.Write(hello[at : at+1])
-					time.Sleep(100 * time.Millisecond) // as slow as the attack is
-				}
-			}
-			if err == nil {
-				_, err = io.Copy(io.Discard, c)
-			}
-			if e, ok := err.(net.Error); ok && e.Timeout() {
-				open.Add(1)
-			}
-		})
-	}
-	conns.Wait()
-	return fmt.Sprintf("%d of %d closed", all.Load()-open.Load(), all.Load())
 }
