@@ -23,11 +23,11 @@ func (h *hub) excuses(l *link) bool {
 
 // stopped takes the news that the process of a rank is stopped, or goes on.
 func (h *hub) stopped(rank int, is bool) {
-	if rank <= 0 || rank >= len(h.members) {
+	m := h.member(rank)
+	if m == nil {
 		return
 	}
 	h.mu.Lock()
-	m := h.members[rank]
 	m.halted = is
 	h.leaveAlone(m, is)
 	h.mu.Unlock()

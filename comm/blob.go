@@ -179,7 +179,7 @@ func (s *blobs) release(id uint64, d digest) {
 func (s *blobs) forgetEverywhere(x *blob) {
 	c := s.comm
 	s.forget(x.ref.digest)
-	for rank, node := range c.node {
+	for rank, node := range c.ranks.Load().node {
 		if x.readers[node] && rank != c.rank {
 			c.up.send(frame.Header{Kind: kindForget, Src: uint32(c.rank), Dst: uint32(rank)}, x.ref.digest[:])
 		}
@@ -196,7 +196,7 @@ func (s *blobs) serve(h frame.Header, payload []byte) {
 	s.mu.Lock()
 	x, ok := s.find(id, d)
 	if ok && n <= pieceLen && from <= uint64(len(x.bytes)) && uint64(n) <= uint64(len(x.bytes))-from {
-		x.readers[c.node[h.Src]] = true
+		x.readers[c.ranks.Load().node[h.Src]] = true
 		reply.Kind, piece = kindPiece, x.bytes[from:from+uint64(n):from+uint64(n)]
 	}
 	s.mu.Unlock()

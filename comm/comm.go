@@ -19,8 +19,7 @@ type Comm struct {
 	job   string
 	rank  int
 	role  place.Role
-	node  []int    // index into nodes of each rank
-	nodes []string // host of each node
+	ranks atomic.Pointer[roster] // what it points to does not change
 	fns   []*function
 	up    port // to the hub
 	since time.Time
@@ -81,12 +80,13 @@ type Node struct {
 // newComm makes a rank that is not connected yet.
 func newComm(p place.Place, role place.Role, s settings, fns []*function) *Comm {
 	c := &Comm{
-		job: p.Job, rank: p.Rank, role: role, node: p.NodeOf, nodes: p.Nodes, slots: slices.Clone(p.Slots), fns: fns,
+		job: p.Job, rank: p.Rank, role: role, slots: slices.Clone(p.Slots), fns: fns,
 		since: time.Now(), maxTasks: s.maxTasks, maxBytes: s.maxBytes,
 		groups: make(map[string]*group), scopes: make(map[scopeKey]*scope), tallies: make([]*tally, len(fns)), ranTasks: make([]rankTally, p.Size),
 		broken: make(chan struct{}), bye: make(chan struct{}),
 		orphaned: func(string) {},
 	}
+	c.ranks.Store(&roster{node: p.NodeOf, nodes: p.Nodes})
 	if s.slots >= 0 {
 		c.slots[p.Rank] = s.slots
 	}
@@ -100,8 +100,8 @@ func newComm(p place.Place, role place.Role, s settings, fns []*function) *Comm 
 // Rank returns this rank's number, from 0.
 func (c *Comm) Rank() int { return c.rank }
 
-// Size returns how many ranks the job has.
-func (c *Comm) Size() int { return len(c.node) }
+// Size returns how many ranks the job has. It only changes by AddNodes.
+func (c *Comm) Size() int { return len(c.ranks.Load().node) }
 
 // Slots returns how many tasks the whole job runs at once.
 func (c *Comm) Slots() int {
@@ -116,21 +116,25 @@ func (c *Comm) Slots() int {
 
 // Nodes returns the machines of the job with their ranks.
 func (c *Comm) Nodes() []Node {
-	nodes := make([]Node, len(c.nodes))
-	for i, name := range c.nodes {
-		nodes[i].Name = name
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for rank, n := range c.node {
+	all := c.ranks.Load()
+	nodes := make([]Node, len(all.nodes))
+	for i, name := range all.nodes {
+		nodes[i].Name = name
+	}
+	for rank, n := range all.node {
 		nodes[n].Ranks = append(nodes[n].Ranks, rank)
 		nodes[n].Slots += c.slots[rank]
 	}
-	return nodes
+	return slices.DeleteFunc(nodes, func(n Node) bool { return len(n.Ranks) == 0 || all.removed[n.Ranks[0]] })
 }
 
 // nodeName returns the host of a rank.
-func (c *Comm) nodeName(rank int) string { return c.nodes[c.node[rank]] }
+func (c *Comm) nodeName(rank int) string {
+	all := c.ranks.Load()
+	return all.nodes[all.node[rank]]
+}
 
 // receive takes a frame from the hub; the payload is lent or given as port.send has it. It never blocks.
 // The error is a breach of the protocol.
@@ -208,6 +212,9 @@ func (c *Comm) join(w welcome) {
 
 // update takes news of the other ranks.
 func (c *Comm) update(news membership) error {
+	if err := c.grow(news.Roster); err != nil {
+		return err
+	}
 	ok := len(news.Slots) == c.Size()
 	for _, lost := range news.Lost {
 		ok = ok && lost.Rank >= 0 && lost.Rank < c.Size()

@@ -18,11 +18,11 @@ const deadTime = time.Second
 
 // died takes the news of a rank's death, at the door while the job starts.
 func (d *door) died(death place.Death) {
-	if death.Rank <= 0 || death.Rank >= len(d.hub.members) {
+	m := d.hub.member(death.Rank)
+	if m == nil {
 		return
 	}
 	d.mu.Lock()
-	m := d.hub.members[death.Rank]
 	absent := d.missing > 0 && (m.link == nil || m.incarnation < death.Incarnation)
 	d.mu.Unlock()
 	if absent && death.Final {

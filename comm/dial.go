@@ -95,6 +95,9 @@ func (c *Comm) enroll(conn net.Conn, incarnation uint32) (*link, error) {
 		if err := cborDec.Unmarshal(payload, &w); err != nil {
 			return nil, err
 		}
+		if err := c.grow(w.Roster); err != nil {
+			return nil, err
+		}
 		if len(w.Slots) != c.Size() {
 			return nil, &refusal{fmt.Sprintf("its welcome is for %d ranks, this job has %d", len(w.Slots), c.Size())}
 		}

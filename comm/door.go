@@ -243,7 +243,7 @@ func (d *door) authenticate(conn net.Conn, encrypted bool) error {
 	if !d.proved(conn) {
 		return net.ErrClosed
 	}
-	allowed := func(rank int) bool { return proof.Holds(rank, d.place.NodeOf[rank]) }
+	allowed := func(rank int) bool { return proof.Holds(rank, d.comm.ranks.Load().node[rank]) }
 	if secure.ConnectionState().NegotiatedProtocol == place.ProtoNode {
 		return d.gather(conn, secure, allowed)
 	}
@@ -257,7 +257,7 @@ func (d *door) greet(conn net.Conn, allowed func(rank int) bool) error {
 	if err := readCBOR(l.reader, kindHello, &hi); err != nil {
 		return fmt.Errorf("its hello: %w", err)
 	}
-	if err := hi.check(d.place.Job, len(d.hub.members), allowed); err != nil {
+	if err := hi.check(d.place.Job, d.comm.Size(), allowed); err != nil {
 		refuse(conn, err)
 		return err
 	}

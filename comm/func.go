@@ -50,7 +50,8 @@ func submitTo[R any](ctx context.Context, c *Comm, fn *function, arg unsafe.Poin
 	return k
 }
 
-// OnAll calls f with a once on every rank; result i is that of rank i. The first error cancels the others.
+// OnAll calls f with a once on every rank; result i is that of rank i, zero where that was removed (see RemoveNode). The
+// first error cancels the others.
 func (f *Func[A, R]) OnAll(ctx context.Context, a A) ([]R, error) {
 	c, err := find(ctx)
 	if err != nil {
@@ -59,11 +60,21 @@ func (f *Func[A, R]) OnAll(ctx context.Context, a A) ([]R, error) {
 	if p, err := f.options.in(c); err == nil && p.placed {
 		return nil, errorf("OnAll of %s: %w", f.fn.name, errPlaced)
 	}
-	futures := make([]*Future[R], c.Size())
-	for rank := range futures {
-		futures[rank] = submitTo[R](ctx, c, f.fn, unsafe.Pointer(&a), f.options, uint32(rank))
+	all := c.ranks.Load()
+	ranks := all.present()
+	futures := make([]*Future[R], len(ranks))
+	for i, rank := range ranks {
+		futures[i] = submitTo[R](ctx, c, f.fn, unsafe.Pointer(&a), f.options, uint32(rank))
 	}
-	return Gather(ctx, futures...)
+	results, err := Gather(ctx, futures...)
+	if err != nil || len(ranks) == len(all.node) {
+		return results, err
+	}
+	spread := make([]R, len(all.node))
+	for i, r := range results {
+		spread[ranks[i]] = r
+	}
+	return spread, nil
 }
 
 var errPlaced = errors.New("its options say OnRanks, OnNode or Local")

@@ -26,9 +26,10 @@ type helloRank struct {
 
 // A welcome tells a link that all ranks are in.
 type welcome struct {
-	Epoch uint64      // of the membership it tells of
-	Slots []int       // of every rank
-	Lost  []LostError // ranks that are lost, if the link comes after the start
+	Epoch  uint64      // of the membership it tells of
+	Slots  []int       // of every rank
+	Lost   []LostError // ranks that are lost, if the link comes after the start
+	Roster *lists      `cbor:",omitempty"` // if it is not that of the start
 }
 
 // A membership tells what has changed since the one before it.
@@ -38,6 +39,8 @@ type membership struct {
 	Want  int         `cbor:",omitempty"` // what SetSlots asked for, the last time
 	Lost  []LostError `cbor:",omitempty"` // ranks that are lost now
 	Back  []int       `cbor:",omitempty"` // and that are back: as a new incarnation, which knows of nothing
+
+	Roster *lists `cbor:",omitempty"` // if it has changed
 }
 
 // readCBOR reads a frame of a kind that the reader's limits name.

@@ -13,7 +13,8 @@ import (
 
 // The hub is the part of rank 0 that all frames pass: it schedules tasks and relays the rest.
 type hub struct {
-	members  []*member // by rank
+	comm     *Comm   // rank 0
+	own      *member // the same, as the hub sees it
 	node     func(rank int) string
 	fns      []*function
 	urgent   atomic.Bool            // a rank waits for what it was sent since the last flush
@@ -24,8 +25,10 @@ type hub struct {
 	report   func(place.Ran)        // tells the agent what a lost rank ran; nil: there is none
 
 	mu      sync.Mutex // guards the fields below; held while whole batches of frames are handled, never across I/O
+	members []*member  // by rank
 	links   []*link
 	epoch   uint64           // changes of the members' slots and presence so far
+	lists   *lists           // the roster; nil: it is that of the start
 	any     *pool            // of tasks that any rank may run
 	nodes   []*pool          // of tasks for the ranks of a node
 	pools   map[string]*pool // of tasks for a list of ranks, by the list
@@ -49,19 +52,21 @@ type hub struct {
 
 // newHub makes the hub of rank 0's job; ranks join it before it is used.
 func newHub(c *Comm) *hub {
-	h := &hub{missed: func(place.Missed) {}, node: c.nodeName, fns: c.fns, guess: make([]time.Duration, len(c.fns)), tallies: make([]hubTally, len(c.fns)), pools: make(map[string]*pool), blames: make(map[*task][]*LostError)}
+	h := &hub{comm: c, missed: func(place.Missed) {}, node: c.nodeName, fns: c.fns, guess: make([]time.Duration, len(c.fns)), tallies: make([]hubTally, len(c.fns)), pools: make(map[string]*pool), blames: make(map[*task][]*LostError)}
 	for i := range h.guess {
 		h.guess[i] = maxAhead // until it is known
 	}
 	for rank, n := range c.slots {
 		h.members = append(h.members, &member{rank: rank, slots: n, base: n})
 	}
-	h.members[0].role = c.role
+	h.own = h.members[0]
+	h.own.role = c.role
 	h.any = &pool{ranks: h.members, any: true}
-	for range c.nodes {
+	all := c.ranks.Load()
+	for range all.nodes {
 		h.nodes = append(h.nodes, &pool{})
 	}
-	for rank, n := range c.node {
+	for rank, n := range all.node {
 		m := h.members[rank]
 		m.node = h.nodes[n]
 		m.node.ranks = append(m.node.ranks, m)
@@ -79,6 +84,16 @@ func (h *hub) open() {
 		h.seat(m)
 	}
 	h.publish()
+}
+
+// member returns a rank above 0, nil if there is none.
+func (h *hub) member(rank int) *member {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if rank <= 0 || rank >= len(h.members) {
+		return nil
+	}
+	return h.members[rank]
 }
 
 // seat seats a member in all the pools it is to be in.

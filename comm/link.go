@@ -18,6 +18,7 @@ type link struct {
 	reader  *frame.Reader
 	try     func([]byte) (int, error) // writes what the connection takes without blocking; nil if it cannot tell
 	ranks   []int                     // behind it
+	members []*member                 // the same, at the hub
 	touched bool                      // the hub's mu guards it
 	hearing hearing                   // of its other end; the heart's own
 	heard   atomic.Int64              // uptime when something came that was waited for

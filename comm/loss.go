@@ -68,8 +68,13 @@ func (h *hub) vacate(m *member, reason string) {
 	for len(m.seats) > 0 {
 		m.seats[0].leave()
 	}
+	if m.final && m.draining {
+		reason = removed
+	}
 	m.lost = h.lostError(m, reason)
 	m.lost.learn(m.death)
+	settle(&m.left)
+	settle(&m.drained)
 	m.port, m.link = nil, nil
 	m.halted, m.away = false, false
 	h.present--
@@ -155,18 +160,23 @@ func exhausted(lost []*LostError) func() *LostError {
 func (h *hub) despair(t *task) {
 	e := LostError{Rank: -1}
 	var last *member
-	for _, m := range t.pool.ranks {
+	p := t.pool
+	for _, m := range p.ranks {
 		if m.lost != nil {
 			last = m
 		}
 	}
 	h.fail(t, last, func() *LostError {
 		const hopeless = "no rank is left that may run the task"
-		if last == nil || last.lost == nil {
+		switch {
+		case p.closed && last == nil:
+			e = *h.lostError(p.ranks[0], removed)
+		case last == nil || last.lost == nil:
 			e.Reason = hopeless
 			return &e
+		default:
+			e = *last.lost
 		}
-		e = *last.lost
 		e.Reason += "; " + hopeless
 		return &e
 	})
@@ -198,6 +208,7 @@ func (h *hub) abandon(m *member) {
 	if m.final = true; m.lost == nil {
 		return
 	}
+	settle(&m.arrived)
 	for _, p := range h.poolsOf(m) {
 		if !p.hopeless() {
 			continue
@@ -228,7 +239,7 @@ func (h *hub) broadcastLost(lost *LostError) {
 // announce tells all ranks that some are lost or back, or have other slots.
 func (h *hub) announce(lost []*member, back ...int) {
 	h.epoch++
-	news := membership{Epoch: h.epoch, Slots: h.slots(), Want: h.want, Back: back}
+	news := membership{Epoch: h.epoch, Slots: h.slots(), Want: h.want, Back: back, Roster: h.lists}
 	for _, m := range lost {
 		news.Lost = append(news.Lost, m.lost.brief())
 	}
@@ -257,6 +268,8 @@ func (h *hub) expect(r helloRank) error {
 // refuses says why a rank cannot come (again) as a hello says.
 func (m *member) refuses(r helloRank) error {
 	switch {
+	case m.draining && m.final:
+		return errors.New(removed)
 	case r.Incarnation <= m.incarnation && m.lost != nil:
 		return fmt.Errorf("incarnation %d of rank %d is lost, and later ones only may come", r.Incarnation, r.Rank)
 	case r.Incarnation <= m.incarnation, m.role != place.Serve, r.Role != place.Serve:
@@ -296,6 +309,7 @@ func (h *hub) takeBack(l *link, ranks []helloRank) error {
 		m := h.members[r.Rank]
 		m.sit(l, r)
 		m.lost, m.final = nil, false
+		settle(&m.arrived)
 		h.seat(m)
 		h.present++
 		back = append(back, r.Rank)
@@ -316,12 +330,12 @@ func (m *member) sit(l *link, r helloRank) {
 	m.link, m.port = l, l
 	m.slots, m.base = r.Slots, r.Slots
 	m.role, m.incarnation, m.death = r.Role, r.Incarnation, nil
-	l.ranks = append(l.ranks, r.Rank)
+	l.ranks, l.members = append(l.ranks, r.Rank), append(l.members, m)
 }
 
 // welcome is what a link is told first.
 func (h *hub) welcome(epoch uint64) []byte {
-	w := welcome{Epoch: epoch, Slots: h.slots()}
+	w := welcome{Epoch: epoch, Slots: h.slots(), Roster: h.lists}
 	for _, m := range h.members {
 		if m.lost != nil {
 			w.Lost = append(w.Lost, m.lost.brief())

@@ -60,6 +60,11 @@ type member struct {
 	away      bool  // it is, or nothing has been heard of it for a while
 	level     level
 	bye       bool
+
+	draining bool // it gets no more tasks but those that nobody else may run; with final, its node was removed
+
+	// See await: the rank has come, or will not; it is draining and has less to do; it is lost.
+	arrived, drained, left chan struct{}
 }
 
 // level says how much a rank has to do.
@@ -135,6 +140,11 @@ const maxSpares = 8192
 
 func (h *hub) release(t *task) {
 	t.pool.tasks--
+	if t.pool.closed {
+		for _, m := range t.pool.ranks {
+			settle(&m.drained)
+		}
+	}
 	if t.blamed {
 		delete(h.blames, t)
 	}

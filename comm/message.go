@@ -52,8 +52,16 @@ func (b *mailbox) init(c *Comm, maxUnread int) {
 	b.comm, b.maxUnread = c, maxUnread
 	b.boxes = make(map[boxKey]*box)
 	b.broken = make(chan struct{})
-	b.lost = make([]error, c.Size())
-	b.sent, b.heard = make([]int, c.Size()), make([]int, c.Size())
+	b.grow(c.Size())
+}
+
+// grow makes room for so many ranks.
+func (b *mailbox) grow(size int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := size - len(b.lost)
+	b.lost = append(b.lost, make([]error, n)...)
+	b.sent, b.heard = append(b.sent, make([]int, n)...), append(b.heard, make([]int, n)...)
 }
 
 // SendMessage sends bytes to a rank. It is the ground that package coll builds on; programs use that. Messages to one

@@ -250,9 +250,14 @@ func (p placement) fill(t *taskOptions, c *Comm) error {
 	case p.local:
 		t.Ranks = []int{c.rank}
 	case p.node != "":
-		t.Node = slices.Index(c.nodes, p.node) + 1
+		nodes := c.ranks.Load().nodes
+		for i, name := range nodes {
+			if name == p.node { // the last, should one have been removed and added again
+				t.Node = i + 1
+			}
+		}
 		if t.Node == 0 {
-			return fmt.Errorf("OnNode(%q): the nodes are %s", p.node, strings.Join(c.nodes, ", "))
+			return fmt.Errorf("OnNode(%q): the nodes are %s", p.node, strings.Join(nodes, ", "))
 		}
 	case p.ranks != nil:
 		if last := p.ranks[len(p.ranks)-1]; last >= c.Size() {

@@ -15,6 +15,7 @@ import (
 type pool struct {
 	ranks  []*member // that may be in it, present or not
 	any    bool      // of them only those with slots are
+	closed bool      // all of them are to be removed: it takes no more tasks
 	queue  queue
 	tasks  int // that wait or run: a pool in use is not dropped
 	levels [3][]*seat
@@ -95,6 +96,7 @@ func (h *hub) listed(ranks []int) (*pool, error) {
 
 func (h *hub) newPool(ranks []*member) *pool {
 	p := &pool{ranks: ranks}
+	p.closed = p.leaves()
 	for _, m := range ranks {
 		p.seat(m)
 	}
@@ -124,7 +126,7 @@ func (p *pool) close() {
 
 // seat takes a rank in, if it is there and not in already.
 func (p *pool) seat(m *member) {
-	if m.lost != nil || p.any && m.slots == 0 || slices.ContainsFunc(m.seats, func(s *seat) bool { return s.pool == p }) {
+	if m.lost != nil || m.draining && !p.closed || p.any && m.slots == 0 || slices.ContainsFunc(m.seats, func(s *seat) bool { return s.pool == p }) {
 		return
 	}
 	s := &seat{pool: p, member: m, at: len(p.levels[m.level])}
@@ -181,6 +183,11 @@ func (p *pool) pick() *member {
 		return ss[p.turn%len(ss)].member
 	}
 	return nil
+}
+
+// leaves says whether all its ranks are to be removed.
+func (p *pool) leaves() bool {
+	return !slices.ContainsFunc(p.ranks, func(m *member) bool { return !m.draining })
 }
 
 // hopeless says that nobody who could serve a pool is there or to come back.

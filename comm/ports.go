@@ -7,7 +7,7 @@ type hubPort struct{ hub *hub }
 
 func (p hubPort) send(f frame.Header, payload []byte) {
 	h := p.hub
-	m := h.members[0]
+	m := h.own
 	if relayed(f.Kind) {
 		to, err := h.relay(f, payload)
 		if err != nil {

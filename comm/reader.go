@@ -55,9 +55,9 @@ func (h *hub) read(l *link) {
 
 // dismiss tells the ranks behind a link why they are lost, if they listen still: they broke the protocol.
 func (h *hub) dismiss(l *link, reason string) {
-	for _, rank := range l.ranks {
-		lost := must(cborEnc.Marshal(h.lostError(h.members[rank], reason)))
-		l.send(frame.Header{Kind: kindLost, Dst: uint32(rank)}, lost)
+	for _, m := range l.members {
+		lost := must(cborEnc.Marshal(h.lostError(m, reason)))
+		l.send(frame.Header{Kind: kindLost, Dst: uint32(m.rank)}, lost)
 	}
 	time.AfterFunc(time.Second, func() { l.conn.Close() })
 }
@@ -91,7 +91,7 @@ func (r *reader) handle(f frame.Header, payload []byte) error {
 	if f.Kind == kindBeat {
 		return nil
 	}
-	m := r.link.member(r.hub, f.Src)
+	m := r.link.member(f.Src)
 	if m == nil {
 		return fmt.Errorf("it sends a frame of rank %d", f.Src)
 	}
@@ -131,10 +131,10 @@ func (r *reader) flush() {
 }
 
 // member returns the sender of a frame, nil if it is not behind this link.
-func (l *link) member(h *hub, src uint32) *member {
-	for _, r := range l.ranks {
-		if uint32(r) == src {
-			return h.members[r]
+func (l *link) member(src uint32) *member {
+	for _, m := range l.members {
+		if uint32(m.rank) == src {
+			return m
 		}
 	}
 	return nil

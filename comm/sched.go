@@ -52,6 +52,10 @@ func (h *hub) submit(m *member, f frame.Header, payload []byte) error {
 	}
 	m.submitted[i] = t
 	p.tasks++
+	if p.closed {
+		h.despair(t)
+		return nil
+	}
 	if on := p.pick(); on != nil {
 		h.begin(t, on)
 		return nil
@@ -110,6 +114,7 @@ func (h *hub) end(t *task) {
 		m.yielded--
 	}
 	t.on, t.yielded, t.partial = waits, false, false
+	settle(&m.drained)
 }
 
 // refill gives more to a rank that has ended a task.

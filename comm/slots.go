@@ -80,7 +80,7 @@ func (h *hub) respread() {
 	var ms []*member
 	total := 0
 	for _, m := range h.members {
-		if m.lost == nil && m.base > 0 {
+		if m.lost == nil && !m.draining && m.base > 0 {
 			ms = append(ms, m)
 			total += m.base
 		}
@@ -118,7 +118,7 @@ func (p *pool) reseat(m *member) {
 func (h *hub) slots() []int {
 	slots := make([]int, len(h.members))
 	for i, m := range h.members {
-		if m.lost == nil {
+		if m.lost == nil && !m.draining {
 			slots[i] = m.slots
 		}
 	}

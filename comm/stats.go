@@ -117,14 +117,15 @@ func (t *tally) add(h resultHead) {
 func (c *Comm) Stats() Stats {
 	hub, dropped := c.hubTallies()
 	s := Stats{Elapsed: time.Since(c.since), Slots: c.Slots(), Dropped: dropped}
-	for _, name := range c.nodes {
-		s.Nodes = append(s.Nodes, NodeStats{Name: name})
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	all := c.ranks.Load()
+	for _, name := range all.nodes {
+		s.Nodes = append(s.Nodes, NodeStats{Name: name})
+	}
 	s.Active = c.live
 	for rank, t := range c.ranTasks {
-		n := &s.Nodes[c.node[rank]]
+		n := &s.Nodes[all.node[rank]]
 		n.Tasks += t.tasks
 		n.Time += t.ran
 		r := RankStats{Rank: rank, Node: n.Name, Tasks: t.tasks, Time: t.ran}

@@ -14,7 +14,7 @@ import (
 func (d *door) gather(conn, secure net.Conn, allowed func(rank int) bool) error {
 	secure.SetDeadline(time.Time{})
 	var ranks []int
-	for r := range d.hub.members {
+	for r := range d.comm.Size() {
 		if allowed(r) {
 			ranks = append(ranks, r)
 		}

@@ -86,7 +86,7 @@ var kindNames = map[frame.Kind]string{
 func FrameName(k frame.Kind) string { return kindNames[k] }
 
 // protocol is the version of all this.
-const protocol = 4
+const protocol = 5
 
 // anyRank is the dst of a task that any rank may run.
 const anyRank = 1<<32 - 1

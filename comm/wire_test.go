@@ -188,7 +188,8 @@ func (sink) nudge()                    {}
 
 // testHub makes a hub whose ranks swallow what they are sent. All but rank 0 serve.
 func testHub(slots []int, functions int) *hub {
-	c := &Comm{role: place.SPMD, slots: slots, fns: make([]*function, functions), nodes: []string{"n"}, node: make([]int, len(slots))}
+	c := &Comm{role: place.SPMD, slots: slots, fns: make([]*function, functions)}
+	c.ranks.Store(&roster{nodes: []string{"n"}, node: make([]int, len(slots))})
 	h := newHub(c)
 	for _, m := range h.members {
 		m.port = sink{}

@@ -93,7 +93,12 @@ func (j *job) lose(n *node, l lost) {
 	if j.program != nil {
 		j.program.leaveAll(n)
 	}
-	if idle := j.placement.Size() > 0 && len(n.ranks) == 0; n.done || n.failed != "" || idle {
+	idle := j.placement.Size() > 0 && len(n.ranks) == 0 && n.late == nil
+	switch {
+	case n.leaving:
+		j.leave(n)
+		return
+	case n.done || n.failed != "" || idle:
 		return
 	}
 	why, runs := l.words(), n.remote != nil && n.remote.Broken()

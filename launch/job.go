@@ -273,7 +273,7 @@ func (j *job) take(e event) {
 			j.born(n, n.ranks[i], v.PIDs[i])
 		}
 		if n.late != nil {
-			j.back(n)
+			j.come(n)
 		}
 	case credit:
 		if slices.Contains(n.ranks, v.rank) && v.bytes >= 0 {
@@ -326,10 +326,17 @@ func (j *job) take(e event) {
 		}
 	case equipped:
 		j.supply(n, v)
+	case *addition:
+		j.addNodes(v)
+	case *removal:
+		j.removeNode(v)
 	case deserted:
 		j.condemn(&verdict{status: 1})
 	case done:
 		n.done = true
+		if n.leaving {
+			j.leave(n)
+		}
 	case lost:
 		j.lose(n, v)
 	case autopsy:

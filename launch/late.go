@@ -1,17 +1,21 @@
 package launch
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"time"
 
+	"github.com/pprun/pprun/comm/place"
 	"github.com/pprun/pprun/hostfile"
 	"github.com/pprun/pprun/launch/agent"
 )
 
-// A node that comes while the job runs, because it is back, goes by itself through what all nodes go through at the start:
-// launch, stage, start. Each event of it is looked at for the next step, and what goes wrong with it is not the job's
-// failure.
+// A node that comes while the job runs, because it is back or was added, goes by itself through what all nodes go through
+// at the start: launch, stage, start. Each event of it is looked at for the next step, and what goes wrong with it is not
+// the job's failure.
 
 // late is what such a node has beside others.
 type late struct {
@@ -20,7 +24,8 @@ type late struct {
 	equipped bool          // it was told what is copied to it
 	spools   map[uint64]*spool
 	variant  *variant
-	ordered  bool // start was sent
+	ordered  bool      // start was sent
+	added    *addition // nil: it is back
 }
 
 // A node that is lost is tried again after firstTry, and after twice the time, up to lastTry, for each time in vain.
@@ -36,13 +41,14 @@ func (j *job) comesBack(n *node) bool {
 			return false
 		}
 	}
-	return j.Rejoin && !n.local && j.verdict == nil && !j.over && j.ctx.Err() == nil
+	leaving := n.index < len(j.nodes) && j.nodes[n.index].leaving
+	return j.Rejoin && !n.local && !leaving && j.verdict == nil && !j.over && j.ctx.Err() == nil
 }
 
 // fetch has a node launched after a while. It takes the place of the one that is lost when it has come.
-func (j *job) fetch(host hostfile.Node, index int, server bool, ranks []int, l *late) {
-	n := &node{index: index, host: host, server: server, ranks: ranks, running: map[int]bool{}, late: l}
-	launcher := j.launcherOf(n)
+func (j *job) fetch(n *node) {
+	n.running = map[int]bool{}
+	l, host, launcher := n.late, n.host, j.launcherOf(n)
 	j.begun.Go(func() {
 		select {
 		case <-time.After(l.wait):
@@ -61,7 +67,7 @@ func (j *job) refetch(n *node) {
 	if n.late != nil && !n.late.ordered {
 		l.wait, l.told = min(2*n.late.wait, lastTry), n.late.told
 	}
-	j.fetch(n.host, n.index, n.server, n.ranks, l)
+	j.fetch(&node{index: n.index, host: n.host, server: n.server, ranks: n.ranks, trunk: n.trunk, late: l})
 }
 
 // arriveLate takes up the connection of a node that comes late.
@@ -70,12 +76,18 @@ func (j *job) arriveLate(n *node, a arrived) {
 	case a.err != nil:
 		j.failLate(n, nodeError(n.host.Host, a.err))
 		return
-	case j.verdict != nil || j.over || j.ctx.Err() != nil:
+	case j.verdict != nil || j.over || j.ctx.Err() != nil || n.late.added == nil && j.nodes[n.index].leaving:
 		j.begun.Go(func() { a.conn.Close() })
+		j.failLate(n, "the job ends")
 		return
+	case n.late.added != nil:
+		n.index = len(j.nodes)
+		j.nodes = append(j.nodes, n)
+		j.placement.Hosts = append(slices.Clone(j.placement.Hosts), n.host.Host)
+	default:
+		j.begun.Go(j.nodes[n.index].close)
+		j.nodes[n.index] = n
 	}
-	j.begun.Go(j.nodes[n.index].close)
-	j.nodes[n.index] = n
 	j.streams.replace(n)
 	j.hail(n, a.conn)
 }
@@ -87,6 +99,8 @@ func (j *job) advance(n *node) {
 	case n.gone:
 	case n.failed != "":
 		j.failLate(n, n.failed)
+	case l.added != nil && l.added.ctx.Err() != nil && !l.ordered:
+		j.failLate(n, context.Cause(l.added.ctx).Error())
 	case n.ready == nil:
 	case !l.equipped:
 		l.equipped = true
@@ -151,6 +165,9 @@ func (j *job) supply(n *node, e equipped) {
 
 // enlist starts the ranks of a node.
 func (j *job) enlist(n *node) {
+	if n.late.added != nil {
+		j.populate(n)
+	}
 	n.late.ordered = true
 	for _, r := range n.ranks {
 		j.lives[r].incarnation++
@@ -175,6 +192,13 @@ func (j *job) failLate(n *node, why string) {
 	}
 	n.gone = true
 	j.begun.Go(n.close)
+	if n.late.added != nil {
+		for _, r := range n.ranks {
+			j.announce(place.Death{Rank: r, Incarnation: j.lives[r].incarnation, Reason: why, Exit: -1, Final: true})
+		}
+		n.late.added.told <- fmt.Errorf("%s: %s", n.host.Host, why)
+		return
+	}
 	if !j.comesBack(n) {
 		return
 	}
@@ -186,7 +210,11 @@ func (j *job) failLate(n *node, why string) {
 	j.refetch(n)
 }
 
-// back tells that the ranks of a node run.
-func (j *job) back(n *node) {
+// come tells that the ranks of a node run.
+func (j *job) come(n *node) {
+	if n.late.added != nil {
+		n.late.added.told <- nil
+		return
+	}
 	j.warn("%s is used again: %s", n.host.Host, rankNames(n.ranks))
 }

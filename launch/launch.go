@@ -56,6 +56,7 @@ type Config struct {
 
 	attached bool // this process is rank 0 and its executable the program: see Option
 	open     bool // nodes may come later
+	byServer bool // a ppserver brings their agent
 
 	Stdin          *os.File // nil: none
 	Stdout, Stderr *os.File // nil: os.Stdout, os.Stderr

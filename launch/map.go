@@ -186,13 +186,16 @@ func (p *Placement) deal(nodes []Capacity, r Request) {
 		case r.CPUs > 0:
 			p.Slots[rank] = r.CPUs
 		case cpus > 0:
-			p.Slots[rank] = max(1, (local+1)*cpus/ranks[n]-local*cpus/ranks[n])
+			p.Slots[rank] = share(local, ranks[n], cpus)
 		}
 	}
 	if r.RootIdle {
 		p.Slots[0] = 0
 	}
 }
+
+// share is how many of a node's CPUs one of its ranks has.
+func share(local, ranks, cpus int) int { return max(1, (local+1)*cpus/ranks-local*cpus/ranks) }
 
 // count is "1 rank", "2 ranks".
 func count(n int, noun string) string {

@@ -39,23 +39,25 @@ type node struct {
 	staged     int  // files that have arrived
 	cached     bool // the program was there already
 	listening  *agent.Listening
-	pids       []int        // of ranks; nil before they run
-	socket     string       // where its ranks get their places
-	running    map[int]bool // ranks that have not ended
-	failed     string       // why this node cannot take part; empty: it can
-	status     int          // exit status that failed calls for
-	fate       string       // how it was lost while ranks ran; empty: it was not
-	guilty     bool         // its loss decides the status of the job
-	done, gone bool         // said done; connection ended
-	silent     bool         // it ended because the agent said nothing
-	segments   uint32       // packets of it until it fell silent
-	repeats    bool         // more have come since
-	probed     bool         // a new connection has been tried, since nothing is heard of it
-	probe      atomic.Value // string: what came of it; nothing: it has not ended
-	copied     atomic.Int64 // bytes of the program, uncompressed, that are on their way or there
-	size       int64        // of the program, if it is copied; 0: it is not
-	trunk      bool         // its agent carries the links of its ranks to the hub
-	relayed    string       // why its links to the hub go through us; empty: they do not
+	pids       []int          // of ranks; nil before they run
+	socket     string         // where its ranks get their places
+	running    map[int]bool   // ranks that have not ended
+	failed     string         // why this node cannot take part; empty: it can
+	status     int            // exit status that failed calls for
+	fate       string         // how it was lost while ranks ran; empty: it was not
+	guilty     bool           // its loss decides the status of the job
+	leaving    bool           // it is to leave the job
+	left       []chan<- error // who waits for that
+	done, gone bool           // said done; connection ended
+	silent     bool           // it ended because the agent said nothing
+	segments   uint32         // packets of it until it fell silent
+	repeats    bool           // more have come since
+	probed     bool           // a new connection has been tried, since nothing is heard of it
+	probe      atomic.Value   // string: what came of it; nothing: it has not ended
+	copied     atomic.Int64   // bytes of the program, uncompressed, that are on their way or there
+	size       int64          // of the program, if it is copied; 0: it is not
+	trunk      bool           // its agent carries the links of its ranks to the hub
+	relayed    string         // why its links to the hub go through us; empty: they do not
 
 	conn   *agent.Conn
 	remote remote     // the same, where it can tell more of its other end; nil: it cannot
@@ -69,6 +71,8 @@ type node struct {
 	owed   int           // guarded by mu: bytes of output that are written but not yet credited
 	wake   chan struct{} // something is queued
 	closed chan struct{} // close was called
+
+	closing sync.Once
 }
 
 // message is a frame on its way to an agent.
@@ -102,14 +106,11 @@ func (n *node) close() {
 	if n.conn == nil {
 		return
 	}
-	select {
-	case <-n.closed:
-		return
-	default:
-	}
-	close(n.closed)
-	n.conn.Close()
-	n.work.Wait()
+	n.closing.Do(func() {
+		close(n.closed)
+		n.conn.Close()
+		n.work.Wait()
+	})
 }
 
 // send queues a frame; it never blocks.

@@ -47,7 +47,7 @@ func Local(n int) Option {
 // --servers; PPRUN_SERVERS is not looked at. See MinServers.
 func Servers(names ...string) Option {
 	return func(c *Config) error {
-		c.open = true
+		c.open, c.byServer = true, true
 		if len(names) == 0 {
 			return nil
 		}
@@ -66,7 +66,7 @@ func Servers(names ...string) Option {
 // looked for when the job starts, which takes a second.
 func Discover(keys string) Option {
 	return func(c *Config) error {
-		c.open, c.Discover = true, true
+		c.open, c.byServer, c.Discover = true, true, true
 		c.Keys = cmp.Or(keys, c.Keys)
 		return nil
 	}

@@ -122,6 +122,13 @@ func (o *output) placed(p *Placement) {
 	}
 }
 
+// extended tells of ranks that have come.
+func (o *output) extended(p *Placement) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.nodeOf = p.NodeOf
+}
+
 func (o *output) sink(of streamOf) *sink {
 	if o.files != nil {
 		return o.files.of[of.rank]

@@ -26,10 +26,13 @@ func (x *exchange) open(nodes []*node) {
 	x.nodes = slices.Clone(nodes)
 }
 
-// replace lets the frames of a node pass that has come in the place of another.
+// replace lets the frames of a node pass that has come late, in the place of another or after all.
 func (x *exchange) replace(n *node) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if n.index == len(x.nodes) {
+		x.nodes = append(x.nodes, n)
+	}
 	x.nodes[n.index] = n
 }
 

@@ -44,6 +44,8 @@ func selfOnServers(t *testing.T, f *farmed) {
 	j.cmd.Wait()
 	f.gone("head", "node1", "node3")
 
+	changed(t, f.lab, "servers", "node1*1", "node3*1", "node2", `node2: .*connection refused.*`)
+
 	for _, c := range []struct {
 		servers string
 		status  int
@@ -87,5 +89,10 @@ func selfOnHosts(t *testing.T, l lab) {
 	for _, host := range []string{"head", "node1", "node2", "node3", "node4"} {
 		l.WaitGone(host, mine, 10*time.Second)
 	}
+	one := filepath.Join(l.Shared(), "hosts.one")
+	if err := os.WriteFile(one, []byte("node1 slots=1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	changed(t, l, "hosts", l.Path("hosts.one"), "node3:1", "nowhere.invalid", `nowhere.invalid: .*`)
 	l.finish(l.Exec("head", l.pprun, "self", "hosts", "/no/such", "/")).want(t, 64, `^pprun: launch.Hosts: .*/no/such.*\n$`)
 }

@@ -22,4 +22,15 @@ type Job interface {
 	// ended, at once if err, with which rank 0 left, is not nil, and returns when nothing is left of them anywhere. The
 	// error is the reason why the job failed, if it did and rank 0 has not said it. It may be called more than once.
 	End(err error) error
+	// AddNodes starts ranks on further machines, and returns when they have been started, or why not. For each machine grow
+	// is called before, one call after the other, with what its ranks add to the job; it must not block.
+	AddNodes(ctx context.Context, names []string, grow func(Growth)) error
+	// RemoveNode ends the agent of a machine, by its index, whose ranks have left. It returns when nothing is left there.
+	RemoveNode(ctx context.Context, node int) error
+}
+
+// Growth is what a job is to be: its nodes, and the node and slots of each rank, with those that are to come.
+type Growth struct {
+	Nodes         []string
+	NodeOf, Slots []int
 }
