@@ -6,8 +6,10 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -317,22 +319,48 @@ func TestBansBite(t *testing.T) {
 	}
 }
 
-// TestFuzzTargetsAreBounded holds each fuzz target to little memory: decoders must not make gigabytes of a few bytes.
-func TestFuzzTargetsAreBounded(t *testing.T) {
-	targets := 0
+// testFiles are the texts of all test files, by path.
+func testFiles(t *testing.T) map[string]string {
+	t.Helper()
+	texts := map[string]string{}
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}
 		b, err := os.ReadFile(path)
-		n := strings.Count(string(b), "\nfunc Fuzz")
-		targets += n
-		if bounds := strings.Count(string(b), "\t\tdefer bounded.Memory(t)()\n"); bounds != n {
-			t.Errorf("%s: %d fuzz targets, %d of them bounded", path, n, bounds)
-		}
+		texts[path] = string(b)
 		return err
 	})
-	if err != nil || targets < 10 {
-		t.Errorf("%d fuzz targets found, %v", targets, err)
+	if err != nil || len(texts) < 50 {
+		t.Fatalf("%d test files found, %v", len(texts), err)
+	}
+	return texts
+}
+
+// TestFuzzTargetsAreBounded holds each fuzz target to little memory: decoders must not make gigabytes of a few bytes.
+func TestFuzzTargetsAreBounded(t *testing.T) {
+	for path, text := range testFiles(t) {
+		targets, bounds := strings.Count(text, "\nfunc Fuzz"), strings.Count(text, "\t\tdefer bounded.Memory(t)()\n")
+		if targets != bounds {
+			t.Errorf("%s: %d fuzz targets, %d of them bounded", path, targets, bounds)
+		}
+	}
+}
+
+// TestSecurityNamesTests holds SECURITY.md to tests that there are.
+func TestSecurityNamesTests(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join(root, ".github", "SECURITY.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := strings.Join(slices.Collect(maps.Values(testFiles(t))), "\n")
+	names := regexp.MustCompile(`\b(Test|Fuzz)[A-Z]\w+`).FindAllString(string(b), -1)
+	if len(names) < 30 {
+		t.Errorf("only %d tests are named", len(names))
+	}
+	for _, name := range names {
+		if !strings.Contains(all, "\nfunc "+name+"(") {
+			t.Errorf("SECURITY.md names %s: there is no such test", name)
+		}
 	}
 }
