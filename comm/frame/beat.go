@@ -64,6 +64,9 @@ func (c *Clock) Dead(s *Silence) bool {
 	return time.Duration(s.ticks.Add(1))*c.tick > c.timeout
 }
 
+// Missed says whether a silence has been for a third of the timeout: a beat is overdue.
+func (c *Clock) Missed(s *Silence) bool { return 3*c.Long(s) > c.timeout }
+
 // Long returns how long a silence has been, as far as the clock has counted it.
 func (c *Clock) Long(s *Silence) time.Duration { return time.Duration(s.ticks.Load()) * c.tick }
 

@@ -12,6 +12,7 @@ import (
 // A Trunk is a connection that carries nothing but streams: one end opens them, the other takes them.
 type Trunk struct {
 	conn io.ReadWriteCloser
+	r    *Reader
 	mux  *Mux
 
 	mu      sync.Mutex // guards the fields below
@@ -30,7 +31,7 @@ var trunkLimits = StreamLimits(Limits{}, trunkBase)
 
 // NewTrunk makes one end of a trunk for about n streams over conn, which Run closes.
 func NewTrunk(conn io.ReadWriteCloser, n int) *Trunk {
-	t := &Trunk{conn: conn}
+	t := &Trunk{conn: conn, r: NewReader(conn, &trunkLimits)}
 	t.change = sync.NewCond(&t.mu)
 	t.mux = NewMux(trunkBase, t.send)
 	t.mux.Begin(0, n)
@@ -46,6 +47,12 @@ func (t *Trunk) Open(ctx context.Context) (*Stream, error) {
 	}
 	return s, nil
 }
+
+// Silence is how long nothing has come from the other end.
+func (t *Trunk) Silence() *Silence { return t.r.Silence() }
+
+// Streams is how many there are.
+func (t *Trunk) Streams() int { return t.mux.Len() }
 
 // Err is why the connection has ended; nil if it has not.
 func (t *Trunk) Err() error {
@@ -67,9 +74,8 @@ func (t *Trunk) Run(taken func(*Stream)) error {
 }
 
 func (t *Trunk) read(taken func(*Stream)) error {
-	r := NewReader(t.conn, &trunkLimits)
 	for {
-		h, payload, err := r.Next()
+		h, payload, err := t.r.Next()
 		if err != nil {
 			return err
 		}

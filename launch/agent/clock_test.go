@@ -2,8 +2,10 @@ package agent
 
 import (
 	"context"
+	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -90,6 +92,55 @@ func TestClock(t *testing.T) {
 				near.Close()
 				far.Close()
 				<-ended
+			})
+		})
+	}
+}
+
+// TestTrunkFallsSilent has nothing come over a trunk any more: with links on it, it is given up, unless rank 0 is stopped;
+// without, the next link does not trust it.
+func TestTrunkFallsSilent(t *testing.T) {
+	const timeout = 15 * time.Second
+	for _, c := range []struct {
+		name           string
+		links          int
+		excused        bool
+		givenUp, stale bool
+	}{
+		{"with a link", 1, false, true, true},
+		{"with a link, rank 0 is stopped", 1, true, false, false},
+		{"without links", 0, false, false, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				near, far := net.Pipe()
+				ours, theirs := frame.NewTrunk(near, 1), frame.NewTrunk(far, 1)
+				var work sync.WaitGroup
+				work.Go(func() { ours.Run(nil) })
+				work.Go(func() { theirs.Run(func(s *frame.Stream) { work.Go(func() { io.Copy(io.Discard, s) }) }) })
+				trunk := newTrunk()
+				trunk.conn.Store(ours)
+				for range c.links {
+					s, err := ours.Open(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					work.Go(func() { io.Copy(io.Discard, s) })
+				}
+				clock := frame.NewClock(timeout)
+				for range 17 {
+					<-clock.C
+					clock.Tick()
+					trunk.listen(clock, c.excused)
+				}
+				clock.Stop()
+				synctest.Wait()
+				if (ours.Err() != nil) != c.givenUp || trunk.stale.Load() != c.stale {
+					t.Errorf("given up: %v, stale: %v; want %v, %v", ours.Err(), trunk.stale.Load(), c.givenUp, c.stale)
+				}
+				trunk.end(0)
+				theirs.Close(0)
+				work.Wait()
 			})
 		})
 	}

@@ -63,11 +63,12 @@ type agent struct {
 	ledger  ledger
 	oom     *oomCounter
 
-	leaving  bool          // the launcher has said bye
-	started  chan struct{} // closed when Started or a Failure has been sent
-	planned  *plan         // what ranks are started with, nil if that failed; read after started
-	bulletin *bulletin
-	look     chan struct{} // has room for one: a rank may have been stopped
+	leaving   bool          // the launcher has said bye
+	started   chan struct{} // closed when Started or a Failure has been sent
+	planned   *plan         // what ranks are started with, nil if that failed; read after started
+	bulletin  *bulletin
+	hubHalted atomic.Bool   // rank 0 is stopped
+	look      chan struct{} // has room for one: a rank may have been stopped
 
 	mu    sync.Mutex
 	ranks map[int]*rank // in their present incarnations; guarded by mu, but for whether it is nil: no start has come
@@ -165,6 +166,7 @@ func (a *agent) clock(stop <-chan struct{}) {
 			continue
 		}
 		clock.Tick()
+		a.trunk.listen(clock, a.suspended.Load() || a.hubHalted.Load())
 		if a.suspended.Load() {
 			silence.Break()
 		} else if clock.Dead(silence) {

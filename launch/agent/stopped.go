@@ -49,6 +49,7 @@ func (a *agent) tellStopped(rank int, halted bool) {
 		a.bulletin.add(func(k *place.Asker) error { return k.TellStopped(rank, halted) })
 		return
 	}
+	a.hubHalted.Store(halted)
 	for _, r := range a.all() {
 		if r.Rank.Rank != 0 {
 			r.seat.tell(func(k *place.Asker) { k.TellStopped(rank, halted) })

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pprun/pprun/comm/frame"
@@ -19,8 +20,9 @@ type trunk struct {
 	die  context.CancelFunc
 	work sync.WaitGroup // of connections
 
-	mu   sync.Mutex   // held while a connection is made
-	conn *frame.Trunk // nil: there is none
+	mu    sync.Mutex                  // held while a connection is made
+	conn  atomic.Pointer[frame.Trunk] // set with mu held; nil: there is none
+	stale atomic.Bool                 // nothing has come over it for a while
 }
 
 func newTrunk() *trunk {
@@ -64,8 +66,11 @@ func (a *agent) trunkStream(s *Start) (*frame.Stream, error) {
 func (a *agent) trunkConn(s *Start) (*frame.Trunk, error) {
 	a.trunk.mu.Lock()
 	defer a.trunk.mu.Unlock()
-	if a.trunk.conn != nil && a.trunk.conn.Err() == nil {
-		return a.trunk.conn, nil
+	if old := a.trunk.conn.Load(); old != nil && old.Err() == nil {
+		if !a.trunk.stale.Load() {
+			return old, nil
+		}
+		old.Close(0)
 	}
 	hub := append(tcp(s.Hub), place.Address{Network: "relay"})
 	late := time.Now().Add(place.RelayAfter)
@@ -79,7 +84,8 @@ func (a *agent) trunkConn(s *Start) (*frame.Trunk, error) {
 		a.conn.Send(frame.Header{Kind: KindRelayed, Src: uint32(s.Ranks[0].Rank)}, []byte(why[:min(len(why), limits[KindRelayed])]))
 	}
 	t := frame.NewTrunk(conn, len(s.Ranks))
-	a.trunk.conn = t
+	a.trunk.conn.Store(t)
+	a.trunk.stale.Store(false)
 	a.trunk.work.Go(func() { t.Run(nil) })
 	return t, nil
 }
@@ -113,12 +119,28 @@ func (a *agent) openHub(ctx context.Context, addr place.Address, s *Start) (net.
 	return conn, err
 }
 
+// listen gives the connection up when its other end is dead, so that the next link finds another way: its streams have
+// heartbeats of their own, but end one by one. excused: rank 0 is stopped. It is called with each tick of the clock.
+func (t *trunk) listen(clock *frame.Clock, excused bool) {
+	conn := t.conn.Load()
+	if conn == nil || conn.Err() != nil {
+		return
+	}
+	silence := conn.Silence()
+	if excused {
+		silence.Break()
+	} else if clock.Dead(silence) && conn.Streams() > 0 {
+		conn.Close(0)
+	}
+	t.stale.Store(clock.Missed(silence))
+}
+
 // end ends the trunk, once what the ranks have sent is on its way, or linger is over.
 func (t *trunk) end(linger time.Duration) {
 	t.die()
 	t.mu.Lock()
-	if t.conn != nil {
-		t.conn.Close(linger)
+	if conn := t.conn.Load(); conn != nil {
+		conn.Close(linger)
 	}
 	t.mu.Unlock()
 	t.work.Wait()
