@@ -170,6 +170,9 @@ func (j *job) suspects(host string) bool {
 
 // hears says whether rank 0, elsewhere, hears a rank of a node.
 func (j *job) hears(n *node) bool {
+	if j.placement.Size() == 0 { // a node may fall silent before anybody knows who will run where
+		return false
+	}
 	hub := j.nodes[j.placement.NodeOf[0]]
 	return hub != n && !hub.gone && !hub.silent && slices.ContainsFunc(n.alive(), func(r int) bool {
 		return j.lives[r].role != place.Plain && j.lives[r].heard == place.Heard

@@ -33,6 +33,7 @@ func TestSilence(t *testing.T) {
 		{"rank 0 hears", func(j *job, n *node) { j.lives[1] = life{role: place.Serve} }, "though rank 0 hears the ranks there: is port 2222 blocked?", false},
 		{"rank 0 does not hear", func(j *job, n *node) { j.lives[1] = life{role: place.Serve, heard: place.Unheard} }, "no power or no network", false},
 		{"rank 0 is lost, too", func(j *job, n *node) { j.lives[1] = life{role: place.Serve}; j.nodes[0].gone = true }, "no power or no network", false},
+		{"before anybody knows who runs where", func(j *job, n *node) { j.placement, n.ranks, n.running = Placement{}, nil, nil }, "no power or no network", false},
 		{"packets come", func(j *job, n *node) { n.repeats = true }, "it sends, but has not heard this machine for 15s: the network carries one direction only", false},
 		{"no route", func(j *job, n *node) { n.probe.Store(syscall.EHOSTUNREACH.Error()) }, "nor does it take a new connection (no route to host): it has no power or no network", false},
 		{"a new connection works", func(j *job, n *node) { n.probe.Store("") }, "nothing was heard of it for 15s", true},
