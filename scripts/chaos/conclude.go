@@ -44,7 +44,9 @@ func (g *game) conclude() {
 			g.order()
 		}
 	case frozen:
-		g.clean(func(p *process) bool { return launcher.is(p) || g.spared(p) })
+		g.clean(func(p *process) bool { // it cannot reap, either
+			return launcher.is(p) || p.State == 'Z' && p.PPid == g.victim.Pid && p.host == g.victim.host || g.spared(p)
+		})
 		g.slain, g.last = true, time.Now()
 		g.victim.signal(unix.SIGKILL)
 		g.wake()
