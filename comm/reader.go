@@ -27,7 +27,8 @@ func (h *hub) read(l *link) {
 	defer close(l.ended)
 	r := &reader{hub: h, link: l}
 	err := r.loop()
-	reason, cut := "its link broke: "+err.Error(), false
+	_, cut := errors.AsType[*net.OpError](err) // else it broke the protocol
+	reason := "its link broke: " + err.Error()
 	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
 		reason, cut = "it ended, or its link was cut", true
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/pprun/pprun/launch/agent"
@@ -49,7 +50,7 @@ var errLeft = errors.New("left the spool")
 
 // newSpool measures the file. The readers are known by number.
 func newSpool(file string, readers []int) (*spool, error) {
-	f, err := os.Open(file)
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a named pipe would wait for a writer
 	if err != nil {
 		return nil, err
 	}
