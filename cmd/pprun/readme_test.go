@@ -193,7 +193,14 @@ func onServers(t *testing.T, s *session, b block) {
 	for name, dir := range map[string]string{"pprun": filepath.Join(s.home, "bin"), "ppserver": filepath.Join(s.home, "bin"), "basel": s.dir} {
 		lab.Install(name, filepath.Join(dir, name))
 	}
-	lab.Output("head", "ln", "-s", lab.Path("basel"), "/home/alice/basel")
+	example := filepath.Join(t.TempDir(), "servers")
+	if out, err := exec.Command("go", "build", "-o", example, "../../examples/servers").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	lab.Install("servers", example)
+	for _, name := range []string{"basel", "servers"} {
+		lab.Output("head", "ln", "-s", lab.Path(name), "/home/alice/"+name)
+	}
 	for _, c := range b.commands() {
 		cmd := lab.ExecUser(c.host, "alice", "sh", "-c", fmt.Sprintf("cd; PATH=%s:$PATH; %s", lab.Path(""), c.text))
 		if c.host == "head" {
