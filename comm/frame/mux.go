@@ -94,7 +94,7 @@ func (m *Mux) Open(ctx context.Context, peer uint32) (*Stream, error) {
 	s.Accept()
 	defer context.AfterFunc(ctx, func() { s.end(context.Cause(ctx).Error(), false) })()
 	if why, ok := s.answered(); !ok {
-		s.Close()
+		go s.Close() // which may have to wait until the connection takes the word, or ends
 		return nil, errors.New(cmp.Or(why, "the other end has left"))
 	}
 	return s, nil

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -51,7 +52,7 @@ func (a *agent) trunkStream(s *Start) (*frame.Stream, error) {
 				return stream, nil
 			}
 		}
-		if !place.Temporary(err) {
+		if !place.Temporary(err) && !errors.Is(err, net.ErrClosed) { // by listen: it was given up while this link waited
 			return nil, err
 		}
 		select {
