@@ -15,7 +15,8 @@ import (
 
 // Main joins the ranks of the job, calls run on rank 0 while all ranks, rank 0 included, serve tasks, and ends the
 // process when run has returned: with status 0, or with 1 after the error, printed once, and the stack if it is that of
-// a panic. Call it as the last thing in main. The context that run gets carries the Comm and ends on SIGINT or SIGTERM.
+// a panic. Call it as the last thing in main. The context that run gets carries the Comm and ends on SIGINT or SIGTERM; a
+// second SIGINT ends the process.
 func Main(run func(ctx context.Context, c *Comm) error, opts ...InitOption) {
 	os.Exit(mainRank(run, caller(1), newSettings(opts)))
 }
@@ -24,8 +25,11 @@ func mainRank(run func(context.Context, *Comm) error, where string, s settings) 
 	if aboveZero() {
 		return serve(where, s)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	ctx, stopInt := signal.NotifyContext(ctx, syscall.SIGINT)
+	defer stopInt()
+	context.AfterFunc(ctx, stopInt)
 	c, err := initRank(ctx, place.SPMD, where, s)
 	if exit := complainOf(err); exit > 0 {
 		return exit

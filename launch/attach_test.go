@@ -234,6 +234,7 @@ func TestAttachedEnds(t *testing.T) {
 		{"exit", 0, 3, ""},
 		{"wait", syscall.SIGINT, 1, "rank 0: interrupt signal received\n"},
 		{"wait", syscall.SIGTERM, 1, "rank 0: terminated signal received\n"},
+		{"hang", syscall.SIGINT, -1, ""}, // again and again
 		{"hang", syscall.SIGHUP, -1, ""},
 		{"hang", syscall.SIGKILL, -1, ""},
 	} {
@@ -263,6 +264,11 @@ func TestAttachedEnds(t *testing.T) {
 			if n := len(r.left()); n < 5 { // ranks, agent, what they have started
 				t.Errorf("%d processes: %q", n, r.left())
 			}
+			go func() {
+				for c.how == "hang" && r.cmd.Process.Signal(c.signal) == nil {
+					time.Sleep(20 * time.Millisecond)
+				}
+			}()
 			r.cmd.Process.Signal(c.signal)
 			r.cmd.Wait()
 			r.ended(c.status, c.stderr)
