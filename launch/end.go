@@ -58,11 +58,15 @@ func (j *job) dismiss() {
 			j.interrupted = 3
 		}
 	}
-	if j.interrupted < 3 {
-		j.release()
-		return
+	if j.interrupted >= 3 {
+		j.deliver(agent.KindKill, lastOrder) // at once: the grace need not pass where nobody waits for it
+		j.sayUnsure()
 	}
-	j.deliver(agent.KindKill, lastOrder) // at once: the grace need not pass where nobody waits for it
+	j.release()
+}
+
+// sayUnsure names the hosts on which something of the job may be left.
+func (j *job) sayUnsure() {
 	var unsure []string
 	for _, n := range j.nodes {
 		if n.up && !n.gone && !n.done {
@@ -77,7 +81,8 @@ func (j *job) dismiss() {
 // lastOrder is how long pprun stays, when it is told to leave, to have its last order and its last words on their way.
 const lastOrder = 100 * time.Millisecond
 
-// release waits for every goroutine of the job but the sinks', and removes what it made here.
+// release waits for every goroutine of the job but the sinks', and removes what it made here. What it does not get to see
+// the end of ends with this process.
 func (j *job) release() {
 	var all sync.WaitGroup
 	for _, n := range j.nodes {
@@ -89,20 +94,41 @@ func (j *job) release() {
 	all.Go(j.begun.Wait)
 	released := make(chan struct{})
 	go func() { all.Wait(); close(released) }()
+	limit := time.After(j.patience())
 	for waiting := true; waiting; {
 		select {
 		case e := <-j.events:
 			j.tooLate(e)
 		case <-released:
 			waiting = false
+		case s := <-j.signals.c:
+			if j.obey(s.(syscall.Signal)); j.interrupted == 3 {
+				limit = time.After(j.patience())
+			}
+		case <-limit:
+			waiting = false
 		}
 	}
 	for len(j.events) > 0 {
 		j.tooLate(<-j.events)
 	}
-	if j.program != nil {
-		j.program.close()
+	if j.program == nil {
+		return
 	}
+	removed := make(chan struct{})
+	go func() { j.program.close(); close(removed) }()
+	select {
+	case <-removed:
+	case <-time.After(j.patience()):
+	}
+}
+
+// patience is how long what is ours may take to end.
+func (j *job) patience() time.Duration {
+	if j.interrupted >= 3 {
+		return 2 * commandPatience // after which a command of --ssh is killed
+	}
+	return j.Grace + 5*time.Second
 }
 
 // tooLate takes over what comes when the job ends.

@@ -170,7 +170,7 @@ func TestSignalStorm(t *testing.T) {
 // The third order to end is obeyed without word from a host, which is named: a stopped agent gives none. Once it goes on
 // it ends what is there.
 func TestThirdInterruptLeaves(t *testing.T) {
-	r := onRemote(t, t.TempDir(), `echo $$ >$D/agent; exec sh -c "$2"`, "--host", "far:2", "--grace", "10m", "sh", "-c",
+	r := onRemote(t, t.TempDir(), `exec setsid -w sh -c 'echo $$ >$D/agent; exec sh -c "$1"' sh "$2"`, "--host", "far:2", "--grace", "10m", "sh", "-c",
 		`trap "" INT TERM HUP; echo $$ >$D/up.$PPRUN_RANK; while :; do sleep 0.05; done`)
 	r.until("ranks", there(r.dir, "up.1"))
 	pid, err := os.ReadFile(filepath.Join(r.dir, "agent"))
