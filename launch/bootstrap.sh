@@ -78,6 +78,7 @@ order() {
 	say "want `uname -sm` $packed" 2>/dev/null
 	read d size bytes || { rmdir "$1" 2>/dev/null; exit 1; }
 	trap - PIPE
+	case $size$bytes in *[!0-9]*) exit 1 ;; esac # no answer, but what is left of a copy
 }
 
 main() {
