@@ -255,9 +255,9 @@ func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 
 // Usage is what a user's cache holds: that of an agent in whose environment env looks names up.
 type Usage struct {
-	Path     string // empty: there is none yet
-	Programs int
-	Bytes    int64
+	Path     string `json:"path"` // empty: there is none yet
+	Programs int    `json:"programs"`
+	Bytes    int64  `json:"bytes"`
 }
 
 // CacheUsage looks at it.

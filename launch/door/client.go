@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/pprun/pprun/comm/frame"
@@ -55,7 +56,7 @@ func (l *login) dial(ctx context.Context) (secure *tls.Conn, dropped bool, err e
 	dialer := net.Dialer{Timeout: dialWithin}
 	conn, err := dialer.DialContext(ctx, "tcp", l.address)
 	if err != nil {
-		return nil, false, err
+		return nil, false, unreachable(l.address, err)
 	}
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	conn.SetDeadline(time.Now().Add(loginWithin + dialWithin))
@@ -73,6 +74,21 @@ func (l *login) dial(ctx context.Context) (secure *tls.Conn, dropped bool, err e
 		return nil, isDrop(err), err
 	}
 	return secure, false, conn.SetDeadline(time.Time{})
+}
+
+// unreachable adds what to look at to the reason why there is no connection to an address.
+func unreachable(address string, err error) error {
+	timeout, network := errors.AsType[net.Error](err)
+	_, port, _ := net.SplitHostPort(address)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("%w: is ppserver running there on port %s?", err, port)
+	case errors.Is(err, syscall.EHOSTUNREACH):
+		return fmt.Errorf("%w: is the host up?", err)
+	case network && timeout.Timeout():
+		return fmt.Errorf("%w: is the host up, and no firewall before port %s?", err, port)
+	}
+	return err
 }
 
 func isLoopback(a net.Addr) bool {

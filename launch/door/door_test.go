@@ -164,6 +164,30 @@ func TestLogin(t *testing.T) {
 	}
 }
 
+// What a client that is turned down is told can be pasted where the server runs.
+func TestRefusalSaysWhatToRun(t *testing.T) {
+	ring, other := ringOf(t, false), ringOf(t, false)
+	other.servers = ring.servers
+	_, err := Dial(t.Context(), serve(t, ring).address, other, false)
+	if want := "to let it in, run there: ppserver authorize '" + FormatPublic(other.client.Public()) + "'"; err == nil || !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
+	}
+}
+
+// Where nobody listens a client is told what to look for.
+func TestNobodyListens(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	_, err = Dial(t.Context(), l.Addr().String(), ringOf(t, false), false)
+	if want := "connection refused: is ppserver running there on port " + port + "?"; err == nil || !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
+	}
+}
+
 // A server that is believed once is known from then on.
 func TestAcceptNew(t *testing.T) {
 	ring := ringOf(t, false)

@@ -2,6 +2,7 @@ package door
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -130,7 +131,7 @@ func (r *Keyring) identify(secure *tls.Conn, proofs []byte) (c Client, proof []b
 	case c.key == "":
 		err = errors.New("its secret is not one of this ppserver")
 	default:
-		err = fmt.Errorf("its key %s is not authorized: ppserver authorize, where the server runs", c.Name)
+		err = fmt.Errorf("its key %s is not authorized: to let it in, run there: ppserver authorize '%s'", c.Name, FormatPublic(ed25519.PublicKey(c.key)))
 	}
 	return c, nil, err
 }
