@@ -145,3 +145,22 @@ func TestTrunkFallsSilent(t *testing.T) {
 		})
 	}
 }
+
+// TestFirstBeat has a launcher that would miss the agent sooner than agents beat by themselves: hello says so.
+func TestFirstBeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		a := &agent{conn: NewConn(near), trunk: newTrunk(), credit: newWindow(OutputWindow), look: make(chan struct{}, 1)}
+		stop, ended := make(chan struct{}), make(chan struct{})
+		go func() { a.beat(stop); close(ended) }()
+		began := time.Now()
+		time.Sleep(100 * time.Millisecond)
+		a.expectBeats(time.Second)
+		if h, _, err := NewConn(far).Next(); h.Kind != KindBeat || err != nil || time.Since(began) > time.Second {
+			t.Errorf("after %v comes a frame of kind %d, %v", time.Since(began), h.Kind, err)
+		}
+		close(stop)
+		near.Close()
+		<-ended
+	})
+}

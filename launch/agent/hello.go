@@ -34,7 +34,7 @@ func (a *agent) welcome(payload []byte) error {
 	if a.cfg.Heartbeat > 0 {
 		hello.Heartbeat = min(hello.Heartbeat, a.cfg.Heartbeat)
 	}
-	a.heartbeat.Store(int64(hello.Heartbeat))
+	a.expectBeats(hello.Heartbeat)
 	r := Ready{Version: Version, OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0)}
 	if a.cfg.Remote {
 		r.Release, r.Reached = Release(), cmp.Or(a.cfg.Reached, reached(os.Getenv("SSH_CONNECTION")))

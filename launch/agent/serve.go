@@ -144,6 +144,12 @@ func (a *agent) timeout() time.Duration {
 	return cmp.Or(time.Duration(a.heartbeat.Load()), frame.Timeout)
 }
 
+// expectBeats sets it, and has the agent beat accordingly from now on.
+func (a *agent) expectBeats(timeout time.Duration) {
+	a.heartbeat.Store(int64(timeout))
+	a.lookSoon()
+}
+
 // clock beats, and takes the launcher for lost when it has been silent. A suspended launcher sends no beats, and is not
 // missed. What hello says of time counts from the next tick on.
 func (a *agent) clock(stop <-chan struct{}) {
