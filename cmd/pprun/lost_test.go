@@ -296,12 +296,11 @@ func losses(t *testing.T, l lab) {
 				l.Host("node1").Part("node3")
 				defer l.Host("node1").Unpart("node3")
 			}
-			j.start(t, l.Exec("head", l.pprun, "--heartbeat-timeout", "3s", "--hosts", l.hosts, l.pprun, "tasking", l.Path(name)))
 			limit, hosts := "1024", "node[1-4]:2"
 			if c.trunks {
 				limit, hosts = "68", "head:1,node1:3,node3:4"
 			}
-			j.start(t, l.Exec("head", "sh", "-c", `ulimit -n $0; exec "$@"`, limit, l.pprun, "--host", hosts, l.pprun, "tasking", l.Path(name)))
+			j.start(t, l.Exec("head", "sh", "-c", `ulimit -n $0; exec "$@"`, limit, l.pprun, "--heartbeat-timeout", "3s", "--host", hosts, l.pprun, "tasking", l.Path(name)))
 			for rank := range 8 {
 				j.busy(t, rank)
 			}
