@@ -50,7 +50,7 @@ func (c *Config) attach() error {
 	}
 	c.Args, c.attached = os.Args[1:], true
 	if c.MinServers > len(c.Servers) && !c.Discover {
-		return failf(StatusUsage, "launch.MinServers(%d): there are %s", c.MinServers, count(len(c.Servers), "server"))
+		return failf(StatusUsage, "launch.MinServers(%d): more than there are: %s", c.MinServers, count(len(c.Servers), "server"))
 	}
 	here := c.here()
 	if i := slices.IndexFunc(c.Nodes, isLocal); i >= 0 {

@@ -29,7 +29,7 @@ func (j *job) discover() error {
 		}
 	}
 	if len(j.Servers) == 0 {
-		return failf(StatusFailed, "search for servers: none answers: one on another machine is found that was started with --announce, on a network of this machine, and has our secret")
+		return failf(StatusFailed, "search for servers: none answers: start ppserver --announce on other machines, on a network of this one and with the same secret")
 	}
 	if len(j.Servers) < j.MinServers {
 		return failf(StatusFailed, "search for servers: there are %d, and at least %d are wanted", len(j.Servers), j.MinServers)

@@ -63,7 +63,7 @@ func (o *options) findServers(list string) (err error) {
 		return fmt.Errorf("--servers (or %s): %w", envServers, err)
 	}
 	if c.MinServers > len(c.Servers) && !c.Discover {
-		return fmt.Errorf("--min-servers %d: there are %s", c.MinServers, plural(len(c.Servers), "server"))
+		return fmt.Errorf("--min-servers %d: more than there are: %s", c.MinServers, plural(len(c.Servers), "server"))
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/pprun/pprun/launch/agent"
 )
@@ -18,10 +19,15 @@ func listen(o *options, keys bool) (net.Listener, error) {
 		return nil, err
 	}
 	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("%w: is another ppserver running there? --port gives this one another", err)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		err = fmt.Errorf("%w: is another ppserver running there? --port gives this one another", err)
+	case errors.Is(err, syscall.EACCES):
+		err = fmt.Errorf("%w: give a --port that needs no root, from 1024 on", err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		err = fmt.Errorf("%w: this machine does not have it: --listen one that it has", err)
 	}
-	return l, nil
+	return l, err
 }
 
 // chooseAddress is where to listen. Only with keys is it where other machines reach this one.

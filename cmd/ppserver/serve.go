@@ -139,14 +139,14 @@ func (s *server) share() error {
 func (s *server) greet(ring *door.Keyring) {
 	at := s.listener.Addr().String()
 	fmt.Printf("ppserver on %s, %d workers, key %s\n", at, s.workers, s.key)
-	loopback, how := s.listener.Addr().(*net.TCPAddr).IP.IsLoopback(), ""
+	loopback, how := s.listener.Addr().(*net.TCPAddr).IP.IsLoopback(), " ./prog"
 	switch {
 	case loopback:
-		how = " --local 0" // which are the same processors
+		how = " --local 0 ./prog" // which are the same processors
 	case s.announce:
-		how = ", or --discover"
+		how = " ./prog, or: pprun --discover ./prog"
 	}
-	fmt.Printf("use it with: pprun --servers %s%s ./prog\n", at, how)
+	fmt.Printf("use it with: pprun --servers %s%s\n", at, how)
 	if loopback {
 		fmt.Println("only programs on this machine can; to open it to others: ppserver keygen, then ppserver")
 		return

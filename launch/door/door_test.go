@@ -306,6 +306,19 @@ func TestReplace(t *testing.T) {
 	}
 }
 
+// What root wrote for a server, such as its --config, is good; what another user wrote never is, nor is a secret of root's.
+func TestTrusted(t *testing.T) {
+	for _, c := range []struct {
+		uid       int
+		forbidden fs.FileMode
+		want      bool
+	}{{1000, public, true}, {1000, private, true}, {0, public, true}, {0, private, false}, {1001, public, false}, {1001, private, false}} {
+		if got := trusted(c.uid, 1000, c.forbidden); got != c.want {
+			t.Errorf("a file of %d, with %#o forbidden: %v", c.uid, c.forbidden, got)
+		}
+	}
+}
+
 func TestFilesOfOthers(t *testing.T) {
 	for _, c := range []struct {
 		name  string

@@ -21,11 +21,11 @@ const (
 	public  fs.FileMode = 0o022 // what others may read
 )
 
-// ReadOwn reads a file that may name keys, and who may use them: nobody else must have been able to write it.
+// ReadOwn reads a file that may name keys, and who may use them: nobody but root must have been able to write it.
 func ReadOwn(path string) ([]byte, error) { return readOwn(path, public) }
 
-// readOwn reads a file that only this user could have written: a regular file of ours, in a directory of ours or root's,
-// which nobody else may change. The error of one that is not there is fs.ErrNotExist.
+// readOwn reads a file that only this user, or root, could have written: a regular file of ours, or one of root's that is no
+// secret, in a directory of ours or root's, which nobody else may change. The error of one that is not there is fs.ErrNotExist.
 func readOwn(path string, forbidden fs.FileMode) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, syscall.ELOOP) {
@@ -43,7 +43,7 @@ func readOwn(path string, forbidden fs.FileMode) ([]byte, error) {
 	switch {
 	case !st.Mode().IsRegular():
 		return nil, fmt.Errorf("%s: is no regular file", path)
-	case uid != os.Getuid():
+	case !trusted(uid, os.Getuid(), forbidden):
 		return nil, fmt.Errorf("%s: belongs to uid %d, not to %d, who runs this: chown it", path, uid, os.Getuid())
 	case st.Mode()&forbidden&0o022 != 0:
 		return nil, fmt.Errorf("%s: others may change it (mode %#o): chmod 600 %s", path, st.Mode().Perm(), path)
@@ -58,6 +58,11 @@ func readOwn(path string, forbidden fs.FileMode) ([]byte, error) {
 		err = fmt.Errorf("%s: is longer than %d bytes", path, maxFile)
 	}
 	return b, err
+}
+
+// trusted says whether a file of uid is as good as one of me. A secret is ours alone.
+func trusted(uid, me int, forbidden fs.FileMode) bool {
+	return uid == me || uid == 0 && forbidden == public
 }
 
 // checkDir refuses a directory in which others could replace files.
