@@ -17,6 +17,8 @@ import (
 //	comm.Main(run, comm.Via(launch.Servers("node-1", "node-2:7070"), launch.MinServers(1)))
 //	comm.Main(run, comm.Via(launch.Hosts("hosts.txt"), launch.Local(0)))
 //
+// Those that are put together first go into a []comm.Launcher: comm.Via(list...).
+//
 // The calling process is rank 0 on the first machine, this one, where there is a rank for each CPU unless Local says
 // otherwise. The executable that runs is all that the other machines need, and is copied there as pprun copies programs: it
 // is the ranks, and pprun's agent, too. Each rank begins with main, with the arguments and the environment of the calling

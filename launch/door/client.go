@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"syscall"
 	"time"
 
@@ -70,6 +71,8 @@ func (l *login) dial(ctx context.Context) (secure *tls.Conn, dropped bool, err e
 		conn.Close()
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
+		} else if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = fmt.Errorf("%w: it takes connections and says nothing: is that a ppserver, and does it run?", err)
 		}
 		return nil, isDrop(err), err
 	}
@@ -98,7 +101,7 @@ func isLoopback(a net.Addr) bool {
 
 func isDrop(err error) bool {
 	_, network := errors.AsType[*net.OpError](err)
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || network && !errors.Is(err, context.DeadlineExceeded)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || network && !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // login is a client's side of one.

@@ -188,6 +188,24 @@ func TestNobodyListens(t *testing.T) {
 	}
 }
 
+// A server that says nothing is not tried again and again: each time takes as long.
+func TestSilenceIsNoDrop(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Unix(1, 0))
+	if err := tls.Client(conn, &tls.Config{InsecureSkipVerify: true}).Handshake(); err == nil || isDrop(err) {
+		t.Errorf("%v: counts as dropped", err)
+	}
+}
+
 // A server that is believed once is known from then on.
 func TestAcceptNew(t *testing.T) {
 	ring := ringOf(t, false)
