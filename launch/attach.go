@@ -48,7 +48,7 @@ func (c *Config) attach() error {
 	if c.Target, err = ownExecutable(); err != nil {
 		return err
 	}
-	c.Args, c.attached = os.Args[1:], true
+	c.Args, c.attached, c.Bin = os.Args[1:], true, siblings()
 	if c.MinServers > len(c.Servers) && !c.Discover {
 		return failf(StatusUsage, "launch.MinServers(%d): more than there are: %s", c.MinServers, count(len(c.Servers), "server"))
 	}

@@ -1,6 +1,9 @@
 package launch
 
-import "maps"
+import (
+	"fmt"
+	"maps"
+)
 
 // adapted is what adapt made.
 type adapted struct {
@@ -21,7 +24,7 @@ func (j *job) fit() bool {
 		case given || isSource(j.Target):
 			lacking[p] = append(lacking[p], n)
 		default:
-			n.failed, n.status = j.program.header.misfit(j.program.name, p), StatusNotExecutable
+			n.failed, n.status = j.misfit(p), StatusNotExecutable
 			j.noteFailure()
 		}
 	}
@@ -55,7 +58,17 @@ func (j *job) fit() bool {
 }
 
 // isAgent says whether the program is the executable that is the agent on a node.
-func (j *job) isAgent(n *node) bool { return j.attached && !n.server }
+func (j *job) isAgent(n *node) bool { return j.attached && !n.server && n.platform() == ownPlatform }
+
+// misfit says why nodes of a platform cannot run the program, and what to do.
+func (j *job) misfit(p platform) string {
+	hint := fmt.Sprintf("add --bin %v=PATH", p)
+	if j.attached {
+		hint = "put it at " + p.beside(j.program.name)
+	}
+	h := j.program.header
+	return fmt.Sprintf("%s is %s/%s, the node is %v: build it for that platform and %s", j.program.name, h.OS, h.Arch, p, hint)
+}
 
 // copied are those of the nodes that the program is copied to, by their index.
 func (j *job) copied(nodes []*node) []int {

@@ -39,7 +39,7 @@ type found struct {
 }
 
 // agentFor returns pprun for a platform: this executable, or one that is built from our source where that is at hand, or
-// the file that lies beside this one. alive is called while that takes time.
+// the file that lies beside this one, see beside. alive is called while that takes time.
 func agentFor(ctx context.Context, p platform, alive func()) (*executable, error) {
 	if f, ok := foundAgent(p); ok {
 		return f.agent, f.err
@@ -107,8 +107,8 @@ func foreignAgent(ctx context.Context, p platform) (*executable, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(filepath.Dir(self), "pprun-"+p.OS+"-"+p.Arch)
-	h, err := fileHeader(file)
+	file := p.beside(self)
+	h, err := siblingHeader(self, p)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("is %v, this pprun is %v: want pprun for %v in %s (%w)", p, ownPlatform, p, file, buildErr)

@@ -88,11 +88,6 @@ func (h header) fits(p platform) bool {
 	return h.Script || (h.OS == "" || h.OS == p.OS) && (h.Arch == "" || h.Arch == p.Arch)
 }
 
-// misfit says why a node of this platform cannot run a program with this header.
-func (h header) misfit(name string, p platform) string {
-	return fmt.Sprintf("%s is %s/%s, the node is %v: build it for that platform and add --bin %v=PATH", name, h.OS, h.Arch, p, p)
-}
-
 // fileHeader is readHeader of the file at path.
 func fileHeader(path string) (header, error) {
 	f, err := os.Open(path)

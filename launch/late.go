@@ -125,7 +125,7 @@ func (j *job) equip(n *node) error {
 	if p := n.platform(); j.program.others[p] != nil {
 		v = j.program.others[p]
 	} else if v.file != "" && !j.isAgent(n) && !v.header.fits(p) {
-		return errors.New(v.header.misfit(v.name, p))
+		return errors.New(j.misfit(p))
 	}
 	files := map[uint64]string{}
 	if v.file != "" && !j.isAgent(n) {

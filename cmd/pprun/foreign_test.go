@@ -130,6 +130,16 @@ func TestForeign(t *testing.T) {
 		both(t, r)
 		l.run("--bin", "linux/arm64="+partner, partner).want(t, 64, `^pprun: --bin linux/arm64=/shared/partner: is built for linux/amd64\n$`)
 	})
+	t.Run("self", func(t *testing.T) {
+		l := l.in(t)
+		l.finish(l.Exec("head", partner, l.hosts)).want(t, 125, `^pprun: node2: is linux/arm64, .* in /shared/partner-linux-arm64 `)
+		l.Output("head", "mv", partnerARM, partner+"-linux-arm64")
+		r := l.finish(l.Exec("head", partner, l.hosts))
+		r.want(t, 0, `^$`)
+		if r.stdout != "[linux/amd64 linux/amd64 linux/amd64 linux/arm64 linux/arm64]\n" {
+			t.Errorf("stdout %q", r.stdout)
+		}
+	})
 	t.Run("kill", func(t *testing.T) {
 		l := l.in(t)
 		cmd := l.Exec("head", l.pprun, "--hosts", l.hosts, "sleep", "1234")
