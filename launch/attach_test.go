@@ -261,8 +261,10 @@ func TestAttachedEnds(t *testing.T) {
 					t.Errorf("read %q, %v", line, err)
 				}
 			}
-			if n := len(r.left()); n < 5 { // ranks, agent, what they have started
-				t.Errorf("%d processes: %q", n, r.left())
+			for end := time.Now().Add(20 * time.Second); len(r.left()) < 5; { // ranks, agent, what they have started
+				if time.Now().After(end) {
+					t.Fatalf("processes: %q", r.left())
+				}
 			}
 			go func() {
 				for c.how == "hang" && r.cmd.Process.Signal(c.signal) == nil {

@@ -209,6 +209,9 @@ var afterBye = []frame.Kind{KindKill, KindSignal, KindSuspend, KindResume, KindO
 func (a *agent) read() error {
 	for {
 		h, payload, err := a.conn.Next()
+		if errors.Is(err, syscall.ECONNRESET) { // it ended with something of ours unread
+			err = io.EOF
+		}
 		if err == io.EOF && (a.ranks == nil || a.attached()) {
 			return errNoJob
 		}
