@@ -315,6 +315,7 @@ func serverKilled(t *testing.T, f *farmed) {
 	f.gone("node2")
 	j.end(t, 0, `^pprun: lost node2: .*: ranks 3-4 ran there: their tasks are redone elsewhere\n$`)
 	f.servers["node2"].Wait()
+	f.start("node2")
 }
 
 // killServer kills the server of a host and all that it has started.
@@ -339,8 +340,8 @@ func serverRestarted(t *testing.T, f *farmed) {
 		`(pprun: node2: cannot be used again yet: .*\n)?pprun: node2 is used again: rank 2\n$`)
 }
 
-// Without node2, whose server was killed before.
 func serverMissing(t *testing.T, f *farmed) {
+	f.killServer("node2")
 	f.with("node[1-3]*1", "true").want(t, 125, `^pprun: node2: .*connection refused`)
 	r := f.with("node[1-3]*1", "--local", "1", "--min-servers", "2", "hostname")
 	r.want(t, 0, `^pprun: node2: .*connection refused.*: the job goes on without it\n$`)

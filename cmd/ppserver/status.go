@@ -22,7 +22,7 @@ import (
 type report struct {
 	Address string         `json:"address"`
 	Key     string         `json:"key"`
-	Uptime  time.Duration  `json:"uptime"`
+	Uptime  float64        `json:"uptime"` // seconds
 	Workers int            `json:"workers"`
 	Logins  int            `json:"logins"`
 	Refused int            `json:"refused"`
@@ -32,18 +32,18 @@ type report struct {
 
 // clientReport is one client of a server.
 type clientReport struct {
-	Address string        `json:"address"`
-	Key     string        `json:"key"`
-	Since   time.Duration `json:"since"`
-	Job     string        `json:"job,omitempty"`
-	Program string        `json:"program,omitempty"`
-	SHA256  string        `json:"sha256,omitempty"`
-	Ranks   int           `json:"ranks"` // that run
+	Address string  `json:"address"`
+	Key     string  `json:"key"`
+	Since   float64 `json:"since"` // seconds that it has been there
+	Job     string  `json:"job,omitempty"`
+	Program string  `json:"program,omitempty"`
+	SHA256  string  `json:"sha256,omitempty"`
+	Ranks   int     `json:"ranks"` // that run
 }
 
 // report makes it.
 func (s *server) report() report {
-	r := report{Address: s.listener.Addr().String(), Key: s.key, Uptime: time.Since(s.began), Workers: s.workers}
+	r := report{Address: s.listener.Addr().String(), Key: s.key, Uptime: time.Since(s.began).Seconds(), Workers: s.workers, Clients: []clientReport{}}
 	r.Cache = agent.CacheUsage(s.user.lookup, s.user.uid())
 	s.refused.mu.Lock()
 	r.Refused = s.refused.all
@@ -52,7 +52,7 @@ func (s *server) report() report {
 	defer s.mu.Unlock()
 	r.Logins = s.logins
 	for c := range s.sessions {
-		r.Clients = append(r.Clients, clientReport{c.from, c.client.Name, time.Since(c.began), c.job.Job, c.job.Program, c.job.SHA256, c.job.running})
+		r.Clients = append(r.Clients, clientReport{c.from, c.client.Name, time.Since(c.began).Seconds(), c.job.Job, c.job.Program, c.job.SHA256, c.job.running})
 	}
 	slices.SortFunc(r.Clients, func(a, b clientReport) int {
 		return cmp.Or(cmp.Compare(b.Since, a.Since), strings.Compare(a.Address, b.Address))
@@ -129,7 +129,7 @@ func (r *report) write(w io.Writer) error {
 	return t.Flush()
 }
 
-func short(d time.Duration) string { return d.Round(time.Second).String() }
+func short(seconds float64) string { return (time.Duration(seconds) * time.Second).String() }
 
 // shown is text of others without what could command a terminal.
 func shown(s string) string {
