@@ -30,6 +30,7 @@ func TestSilence(t *testing.T) {
 	}{
 		{"an agent that is no ssh host's", func(j *job, n *node) { n.remote = nil }, "its agent is silent for 15s", false},
 		{"sshd answers", func(j *job, n *node) { n.remote = known{time.Second} }, "though sshd there answers: it is stopped or hangs", false},
+		{"sshd's last word came just after the agent's", func(j *job, n *node) { n.remote = known{timeout - time.Second} }, "no power or no network", false},
 		{"rank 0 hears", func(j *job, n *node) { j.lives[1] = life{role: place.Serve} }, "though rank 0 hears the ranks there: is port 2222 blocked?", false},
 		{"rank 0 does not hear", func(j *job, n *node) { j.lives[1] = life{role: place.Serve, heard: place.Unheard} }, "no power or no network", false},
 		{"rank 0 is lost, too", func(j *job, n *node) { j.lives[1] = life{role: place.Serve}; j.nodes[0].gone = true }, "no power or no network", false},
