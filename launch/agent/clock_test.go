@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,7 +58,7 @@ func TestClock(t *testing.T) {
 					}
 				}()
 				launcher := NewConn(far)
-				heard := 0
+				var heard atomic.Int64
 				go func() {
 					for {
 						h, _, err := launcher.Next()
@@ -65,7 +66,7 @@ func TestClock(t *testing.T) {
 							return
 						}
 						if h.Kind == KindBeat {
-							heard++
+							heard.Add(1)
 						}
 					}
 				}()
@@ -74,8 +75,8 @@ func TestClock(t *testing.T) {
 				go func() { a.clock(stop); close(ended) }()
 				beats(launcher, a, time.Hour)
 				synctest.Wait()
-				if heard < 1790 || heard > 1810 {
-					t.Errorf("%d beats in an hour, want one every 2 s", heard)
+				if n := heard.Load(); n < 1790 || n > 1810 {
+					t.Errorf("%d beats in an hour, want one every 2 s", n)
 				}
 				c.then(launcher, a, far)
 				select {
