@@ -73,7 +73,10 @@ func (n *node) lacks(l agent.Limits) string {
 	if why == "" {
 		return ""
 	}
-	return fmt.Sprintf("%s are too many: %s", count(len(n.ranks), "rank"), why)
+	if len(n.ranks) == 1 {
+		return "one rank is too many: " + why
+	}
+	return fmt.Sprintf("%d ranks are too many: %s", len(n.ranks), why)
 }
 
 // linksComm says whether a program is known to link package comm, or at least to depend on its module.
