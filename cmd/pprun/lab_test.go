@@ -37,6 +37,15 @@ func (l lab) file(name, content string) string {
 	return l.Install(name, path)
 }
 
+// sshConfig makes a configuration for pprun -F. Where hosts have one account only, it says so as the user's own does.
+func (l lab) sshConfig(name, content string) string {
+	l.t.Helper()
+	if l.Mode() == labtest.UserNS {
+		content += "Host *\n  User alice\n"
+	}
+	return l.file(name, content)
+}
+
 type result struct {
 	stdout, stderr string
 	status         int
@@ -197,7 +206,7 @@ func groupedFailures(t *testing.T, l lab) {
 	// All are tried, also one that accepts and then says nothing, and no rank runs where the others could.
 	l.Host("node4").Freeze()
 	defer l.Host("node4").Thaw()
-	r := l.finish(l.Exec("head", l.pprun, "-F", l.file("impatient", impatient), "--host", "node[1-4]:1,nosuchhost.invalid:1", "echo", "ran"))
+	r := l.finish(l.Exec("head", l.pprun, "-F", l.sshConfig("impatient", impatient), "--host", "node[1-4]:1,nosuchhost.invalid:1", "echo", "ran"))
 	r.want(t, 125, `^pprun: 4 of 5 nodes failed:
 pprun:   node\[2-3\]: connect: connection refused: is sshd running there on port \d+\?
 pprun:   node4: banner: timed out after 3s: .*
@@ -272,7 +281,7 @@ func severalNames(t *testing.T, l lab) {
 	if l.Mode() == labtest.Loopback {
 		t.Skip("needs a port of its own for each host")
 	}
-	config := l.file("aliases", "Host other\n  HostName node1\nHost localhost\n  UserKnownHostsFile /tmp/localhosts\n")
+	config := l.sshConfig("aliases", "Host other\n  HostName node1\nHost localhost\n  UserKnownHostsFile /tmp/localhosts\n")
 	address := strings.Fields(l.Output("head", "getent", "hosts", "node1"))[0]
 	hosts := l.file("names", "node1 slots=1\nssh://node1:22 slots=2\n"+address+" slots=1\nnode2 slots=1\nother slots=1\n")
 	const where = "echo $PPRUN_RANK $PPRUN_LOCAL_SIZE $(hostname)"
