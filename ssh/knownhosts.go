@@ -18,7 +18,7 @@ import (
 )
 
 // loadKnownHosts reads one file; nil if there is none. A line that cannot be read is warned about and
-// left out: the library refuses the whole file for it. To the library names in capitals are others, to ssh not.
+// left out: the library refuses the whole file for it.
 func loadKnownHosts(path string, warn func(string)) *knownhosts.HostKeyDB {
 	text, err := os.ReadFile(path)
 	if os.IsNotExist(err) {
@@ -30,7 +30,7 @@ func loadKnownHosts(path string, warn func(string)) *knownhosts.HostKeyDB {
 	}
 	lines, changed := bytes.Split(text, []byte("\n")), false
 	for _, line := range lines {
-		changed = lowerNames(line) || changed
+		changed = normalizeNames(line) || changed
 	}
 	if !changed {
 		if db, err := knownhosts.NewDB(path); err == nil {
@@ -47,15 +47,24 @@ func loadKnownHosts(path string, warn func(string)) *knownhosts.HostKeyDB {
 
 var namesOfLine = regexp.MustCompile(`^[ \t]*(?:@[^ \t]+[ \t]+)?([^ \t|#@][^ \t]*)`)
 
-// lowerNames makes the names of hosts in a line lower case, in place, and says whether they were not.
-func lowerNames(line []byte) (changed bool) {
-	if m := namesOfLine.FindSubmatchIndex(line); m != nil {
-		for i, c := range line[m[2]:m[3]] {
-			if 'A' <= c && c <= 'Z' {
-				line[m[2]+i] += 'a' - 'A'
-				changed = true
-			}
+// normalizeNames makes the names of hosts in a line those that the library reads as ssh does, in place, and says whether
+// they were others: lower case, and without the lone "!", which to ssh matches nothing and to the library is an error.
+func normalizeNames(line []byte) (changed bool) {
+	m := namesOfLine.FindSubmatchIndex(line)
+	if m == nil {
+		return false
+	}
+	names := line[m[2]:m[3]]
+	for i, c := range names {
+		switch {
+		case 'A' <= c && c <= 'Z':
+			names[i] += 'a' - 'A'
+		case c == '!' && (i == 0 || names[i-1] == ',') && (i == len(names)-1 || names[i+1] == ','):
+			names[i] = ','
+		default:
+			continue
 		}
+		changed = true
 	}
 	return changed
 }
