@@ -58,3 +58,56 @@ func (c *Comm) grow(l *lists) error {
 	c.ranks.Store(all)
 	return nil
 }
+
+// join takes the welcome of the hub, before anything else comes.
+func (c *Comm) join(w welcome) {
+	c.epoch = w.Epoch
+	copy(c.slots, w.Slots)
+	for _, lost := range w.Lost {
+		if lost.Rank >= 0 && lost.Rank < c.Size() {
+			c.mail.lose(&lost)
+			c.blobs.lose(lost.Rank, &lost)
+		}
+	}
+	c.server.resize(c.slots[c.rank])
+}
+
+// update takes news of the other ranks.
+func (c *Comm) update(news membership) error {
+	if err := c.grow(news.Roster); err != nil {
+		return err
+	}
+	ok := len(news.Slots) == c.Size()
+	for _, lost := range news.Lost {
+		ok = ok && lost.Rank >= 0 && lost.Rank < c.Size()
+	}
+	for _, rank := range news.Back {
+		ok = ok && rank >= 0 && rank < c.Size()
+	}
+	if !ok {
+		return errors.New("a membership that makes no sense")
+	}
+	c.mu.Lock()
+	if news.Epoch <= c.epoch {
+		c.mu.Unlock()
+		return nil
+	}
+	c.epoch = news.Epoch
+	copy(c.slots, news.Slots)
+	c.wanted.hear(news.Want)
+	for _, lost := range news.Lost { // the rest of what it was sending never comes
+		c.parts.dropAll(kindResult, uint32(lost.Rank))
+		c.parts.dropAll(kindMessage, uint32(lost.Rank))
+	}
+	c.mu.Unlock()
+	for _, lost := range news.Lost {
+		c.mail.lose(&lost)
+		c.blobs.lose(lost.Rank, &lost)
+	}
+	for _, rank := range news.Back {
+		c.mail.regain(rank)
+		c.blobs.regain(rank)
+	}
+	c.server.resize(news.Slots[c.rank])
+	return nil
+}
