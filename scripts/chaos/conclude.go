@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -16,6 +17,7 @@ func (g *game) release() {
 	}
 	g.stdin.Close()
 	g.stdin = nil
+	g.note("the job may end")
 	if !g.Job.obeys() {
 		g.order()
 	}
@@ -24,6 +26,7 @@ func (g *game) release() {
 // order ends the job by TERM.
 func (g *game) order() {
 	g.ordered, g.last = true, time.Now()
+	g.note("TERM to pprun")
 	labtest.Signal(g.cmd, syscall.SIGTERM) // in vain if it has just ended
 }
 
@@ -36,7 +39,7 @@ func (g *game) conclude() {
 	switch g.fate() {
 	case ends:
 		if !g.endsWithin(loss) {
-			g.wrong("the job goes on")
+			g.stuck("the job goes on")
 			g.order()
 		}
 	case hangs:
@@ -53,12 +56,12 @@ func (g *game) conclude() {
 	default:
 		g.release()
 		if !g.endsWithin(loss) {
-			g.wrong("the job does not end when it may")
+			g.stuck("the job does not end when it may")
 			g.order()
 		}
 	}
 	if !g.endsWithin(limit) {
-		g.wrong("pprun does not end")
+		g.stuck("pprun does not end")
 	}
 }
 
@@ -76,11 +79,27 @@ func (g *game) clean(spared func(*process) bool) {
 			return
 		}
 		if took > limit {
-			g.wrong("left behind:\n    %s", strings.Join(left, "\n    "))
+			g.leave(left, spared)
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// leave takes down what is left behind, and whether it goes by itself later.
+func (g *game) leave(left []string, spared func(*process) bool) {
+	g.wrong("left behind:\n    %s", strings.Join(left, "\n    "))
+	stay := func() []*process { return slices.DeleteFunc(look(g.lab, g.before.processes), spared) }
+	g.examine(stay())
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if len(g.before.left(g.lab, spared)) == 0 {
+			g.note("all of that is gone by itself")
+			return
+		}
+	}
+	g.examine(stay())
+	dump(stay())
+	g.endsWithin(time.Second)
 }
 
 // spared are processes that may stay where sshd cannot know that its client is gone, or cannot act: its own, and the shell
@@ -104,6 +123,7 @@ func (g *game) spared(p *process) bool {
 func (g *game) restore() {
 	g.out.Tree = g.scene.tree()
 	g.out.Stdout, g.out.Stderr = g.stdout.String(), g.stderr.String()
+	g.out.Diary, g.out.Evidence = g.diary.String(), g.evidence.String()
 	if g.Fault == cut {
 		g.heal()
 	}

@@ -9,7 +9,8 @@
 // to end with a status that fits and to say why in one line, and tasks that were redone have one result each.
 //
 // What is drawn depends on the seed and the number of the round alone. Races are not: a round that failed may need to be
-// played several times until it fails again. It needs root.
+// played several times until it fails again; what is told of it is therefore all that was to be seen: what happened when,
+// and what the processes waited for that should have ended. It needs root.
 package main
 
 import (

@@ -19,6 +19,8 @@ type Outcome struct {
 
 	Tree           string // processes of the job when the victim was hit
 	Stdout, Stderr string // of pprun
+	Diary          string // what happened when
+	Evidence       string // what processes were at that should have ended
 }
 
 // report tells of a round that failed, or of any.
@@ -42,6 +44,7 @@ func (o Outcome) report(w io.Writer, c Config) {
 		fmt.Fprintf(w, "  wrong: %s\n", what)
 	}
 	fmt.Fprintf(w, "  exit status %d\n  stdout: %q\n  stderr: %s\n  processes before:\n%s", o.Status, last(o.Stdout), strings.ReplaceAll(o.Stderr, "\n", "\n    "), o.Tree)
+	fmt.Fprintf(w, "  diary:\n%s  evidence:\n%s", o.Diary, o.Evidence)
 }
 
 // last is the end of what was printed.

@@ -29,6 +29,10 @@ type game struct {
 	stderr text
 	ended  chan struct{} // closed when pprun has ended
 
+	began    time.Time
+	diary    text
+	evidence text
+
 	scene   scene    // as it was last seen
 	victim  *process // nil: it was not to be found
 	undo    func()   // what was done to it; nil: cannot be undone
@@ -43,7 +47,7 @@ func play(lab *labtest.Lab, c Config, r Round) Outcome {
 	out := Outcome{Round: r}
 	t := &trouble{}
 	t.watch(func() {
-		g := &game{Round: r, config: c, lab: lab.For(t), out: &out, ended: make(chan struct{})}
+		g := &game{Round: r, config: c, lab: lab.For(t), out: &out, began: time.Now(), ended: make(chan struct{})}
 		defer g.restore()
 		g.play()
 	})
@@ -68,6 +72,7 @@ func (g *game) play() {
 // wrong takes down what must not be.
 func (g *game) wrong(format string, args ...any) {
 	g.out.Wrong = append(g.out.Wrong, fmt.Sprintf(format, args...))
+	g.note("wrong: "+format, args...)
 }
 
 // begin starts pprun.
@@ -98,6 +103,7 @@ func (g *game) begin() {
 	g.stdin = stdin
 	go func() {
 		g.cmd.Wait()
+		g.note("pprun has ended")
 		close(g.ended)
 	}()
 }

@@ -19,10 +19,11 @@ func (g *game) await() bool {
 			return false
 		}
 		if time.Now().After(end) {
-			g.wrong("the job does not come to its phase")
+			g.stuck("the job does not come to its phase")
 			return false
 		}
 	}
+	g.note("%s is seen", g.Phase)
 	if g.Phase == end {
 		g.release()
 	}
@@ -55,6 +56,7 @@ func (g *game) strike() {
 		g.victim = nil
 		return
 	}
+	g.note("%s %s", g.Fault, g.victim)
 	g.undo = undo
 	g.out.Hit = true
 	if g.For > 0 {
@@ -86,6 +88,7 @@ func (g *game) heal() {
 		g.undo = nil
 		g.wake()
 		g.last = time.Now()
+		g.note("undone")
 	}
 }
 
