@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -29,8 +32,9 @@ func loadKnownHosts(path string, warn func(string)) *knownhosts.HostKeyDB {
 		return nil
 	}
 	lines, changed := bytes.Split(text, []byte("\n")), false
-	for _, line := range lines {
-		changed = normalizeNames(line) || changed
+	for i, line := range lines {
+		lines[i] = normalizeNames(line)
+		changed = changed || !bytes.Equal(lines[i], line)
 	}
 	if !changed {
 		if db, err := knownhosts.NewDB(path); err == nil {
@@ -47,26 +51,48 @@ func loadKnownHosts(path string, warn func(string)) *knownhosts.HostKeyDB {
 
 var namesOfLine = regexp.MustCompile(`^[ \t]*(?:@[^ \t]+[ \t]+)?([^ \t|#@][^ \t]*)`)
 
-// normalizeNames makes the names of hosts in a line those that the library reads as ssh does, in place, and says whether
-// they were others: lower case, and without the lone "!", which to ssh matches nothing and to the library is an error.
-func normalizeNames(line []byte) (changed bool) {
+// trailingStars finds the end of a pattern that also matches where its last * stands for nothing, in brackets or not.
+var trailingStars = regexp.MustCompile(`^(!?\[?.*[^*!\[])\*+(\]:\d+)?$`)
+
+// normalizeNames rewrites the names of hosts in a line so that the library reads them as ssh does. To the library capitals
+// are other letters, a * at the end is at least one character, and names that to ssh match nothing are errors or hosts with
+// ports.
+func normalizeNames(line []byte) []byte {
 	m := namesOfLine.FindSubmatchIndex(line)
 	if m == nil {
-		return false
+		return line
 	}
-	names := line[m[2]:m[3]]
-	for i, c := range names {
-		switch {
-		case 'A' <= c && c <= 'Z':
-			names[i] += 'a' - 'A'
-		case c == '!' && (i == 0 || names[i-1] == ',') && (i == len(names)-1 || names[i+1] == ','):
-			names[i] = ','
-		default:
-			continue
+	var names [][]byte
+	for _, name := range bytes.Split(line[m[2]:m[3]], []byte(",")) {
+		if !isHostName(string(bytes.TrimPrefix(name, []byte("!")))) {
+			name = nil
 		}
-		changed = true
+		names = append(names, name)
+		if stars := trailingStars.FindSubmatch(name); stars != nil {
+			names = append(names, slices.Concat(stars[1], stars[2]))
+		}
 	}
-	return changed
+	normal := lower(bytes.Join(names, []byte(",")))
+	if len(normal) == 0 {
+		normal = []byte(",") // no name at all would be an error
+	}
+	return slices.Concat(line[:m[2]], normal, line[m[3]:])
+}
+
+// isHostName reports whether ssh may find a host of this name: ports stand behind brackets, and nowhere else.
+func isHostName(name string) bool {
+	_, _, err := net.SplitHostPort(name)
+	return name != "" && strings.HasPrefix(name, "[") == (err == nil)
+}
+
+// lower makes the letters of ASCII lower case.
+func lower(s []byte) []byte {
+	for i, c := range s {
+		if 'A' <= c && c <= 'Z' {
+			s[i] += 'a' - 'A'
+		}
+	}
+	return s
 }
 
 var lineOfError = regexp.MustCompile(`:(\d+): (.*)`)

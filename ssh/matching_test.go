@@ -19,7 +19,7 @@ func FuzzKnownHosts(f *testing.F) {
 	}
 	signer, _ := newKey(f)
 	key := strings.TrimSpace(string(xssh.MarshalAuthorizedKey(signer.PublicKey())))
-	for _, names := range []string{"node1", "NODE1", "node1,node2", "node*", "!node2,node*", "node?", "*", "!*", "[node1]:22", "[node1]:2222", "n*de1", "node1.", "10.0.0.1", "*,!node1", "", ",", "!", "!,*", "*,!,node2", "#node1", "|1|x|y"} {
+	for _, names := range []string{"node1", "NODE1", "node1,node2", "node*", "!node2,node*", "node?", "*", "!*", "[node1]:22", "[node1]:2222", "n*de1", "node1.", "10.0.0.1", "*,!node1", "", ",", "!", "!,*", "*,!,node2", "node1*", "node1**", "*node1*", "!node1*,*", "node?*", "[node1*]:2222", "[node1,node1", "node1:22", "![node1,*", "::1,node1", "#node1", "|1|x|y"} {
 		f.Add(names, "node1")
 	}
 	path := filepath.Join(f.TempDir(), "known_hosts")
