@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -37,6 +38,7 @@ func TestMain(m *testing.M) {
 		programs[name]()
 		return
 	}
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP) // under nohup too, programs started here are to get it
 	os.Exit(m.Run())
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 // secrets looks for the private keys of a job on two hosts, and for what its tasks are given, everywhere but in memory.
-// Which keys there are it reads from the memory of the job's processes, as only root can.
+// Which keys there are it reads from the memory of the job's processes, as only root can; on a busy machine that takes long.
 func secrets(t *testing.T, l lab) {
 	for _, c := range []struct {
 		name          string
@@ -29,7 +29,7 @@ func secrets(t *testing.T, l lab) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := l.in(t)
-			v := l.victim("head", append([]string{"-v", "--report", "/tmp/report.json", "--hosts", l.hosts, l.pprun, "victim"}, c.faults...)...)
+			v := l.victim("head", append([]string{"-v", "--heartbeat-timeout", "5m", "--report", "/tmp/report.json", "--hosts", l.hosts, l.pprun, "victim"}, c.faults...)...)
 			keys := privateKeys(l.memories())
 			if len(keys) < 4 {
 				t.Errorf("%d private keys in memory, want the authority's, the hub's and two nodes': this test sees too little", len(keys))
