@@ -117,6 +117,9 @@ func (j *job) greet(n *node, r agent.Ready) {
 	}
 }
 
+// warning is what the ssh launcher warns of.
+type warning string
+
 // arrived is what a launcher reports of a node.
 type arrived struct {
 	conn io.ReadWriteCloser

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"syscall"
@@ -23,6 +24,22 @@ type remote interface {
 	Peer() net.Addr                             // its address; nil: not known
 	Broken() bool                               // the connection itself has ended, not only the agent
 	BootID(ctx context.Context) (string, error) // asks the host anew
+}
+
+// lost is the end of the connection to an agent.
+type lost struct{ err error }
+
+// plain says that a connection ended without a word why.
+func (l lost) plain() bool {
+	return l.err == io.EOF || errors.Is(l.err, io.ErrUnexpectedEOF) || errors.Is(l.err, net.ErrClosed)
+}
+
+// words says why a connection ended.
+func (l lost) words() string {
+	if l.plain() {
+		return "its agent is gone"
+	}
+	return l.err.Error()
 }
 
 // listenForNodes notices silence.

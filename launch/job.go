@@ -5,17 +5,12 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"os"
-	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/pprun/pprun/comm/frame"
-	"github.com/pprun/pprun/comm/place"
-	"github.com/pprun/pprun/launch/agent"
 )
 
 // job is one run. All its fields belong to the goroutine that runs its phases, unless a remark says otherwise.
@@ -76,16 +71,6 @@ type job struct {
 	leaveAt   <-chan time.Time // ranks that serve have had time to leave
 }
 
-// verdict is why a job ends before its time.
-type verdict struct {
-	status int
-	text   string         // may be empty, may have several lines
-	signal syscall.Signal // for the ranks; 0: TERM
-
-	causes []cause // instead of status and text: what failed, of which one is the reason
-	others int     // ranks that ran when the first of them came
-}
-
 // watchTick is how often the job looks after itself.
 const watchTick = 250 * time.Millisecond
 
@@ -118,16 +103,6 @@ func (j *job) wrote(node, bytes int) {
 	}
 }
 
-// outputBroke is told by sinks, in their goroutines. Somebody takes events until all sinks have ended.
-func (j *job) outputBroke(name string, err error) {
-	j.events <- event{what: unwritable{name, err}}
-}
-
-type unwritable struct {
-	name string
-	err  error
-}
-
 // say tells the user something, in a line on standard error.
 func (j *job) say(format string, args ...any) {
 	j.meter.clear()
@@ -138,64 +113,6 @@ func (j *job) say(format string, args ...any) {
 func (j *job) warn(format string, args ...any) {
 	if !j.Quiet {
 		j.say(format, args...)
-	}
-}
-
-// condemn ends the job. The first verdict stands; whatever comes later is its consequence.
-func (j *job) condemn(v *verdict) {
-	if j.verdict != nil {
-		return
-	}
-	j.verdict = v
-	close(j.doomed)
-	j.respawns, j.respawnAt = nil, nil
-	if !j.starting {
-		return
-	}
-	switch v.signal {
-	case 0, syscall.SIGTERM:
-		j.kill(j.Grace)
-		return
-	case syscall.SIGQUIT:
-		j.killAt, j.killGrace = time.After(stackTime), j.Grace
-	default:
-		j.killAt, j.killGrace = time.After(j.Grace), 0
-	}
-	j.broadcast(agent.KindSignal, uint64(v.signal))
-}
-
-// stackTime is what ranks get to say what they do when their time is over: it ends where they do, which programs that
-// do not link comm do at once.
-const stackTime = 2 * time.Second
-
-// timedOut ends a job whose time is over.
-func (j *job) timedOut() {
-	v := &verdict{status: StatusTimeout, text: fmt.Sprintf("timed out after %v: %s", j.Timeout, j.state())}
-	if j.Stacks {
-		v.signal = syscall.SIGQUIT
-	}
-	j.condemn(v)
-}
-
-// fail condemns the job for an error on the way to the start.
-func (j *job) fail(err error) {
-	status := StatusFailed
-	if f, ok := err.(*failure); ok {
-		status = f.status
-	}
-	j.condemn(&verdict{status: status, text: err.Error()})
-}
-
-// kill has every agent end its ranks: TERM, then KILL after the grace.
-func (j *job) kill(grace time.Duration) {
-	j.broadcast(agent.KindKill, uint64(grace.Milliseconds()))
-}
-
-func (j *job) broadcast(kind frame.Kind, id uint64) {
-	for _, n := range j.nodes {
-		if n.up && !n.gone {
-			n.send(kind, id)
-		}
 	}
 }
 
@@ -240,113 +157,6 @@ func (j *job) step(limit <-chan time.Time) bool {
 	return true
 }
 
-// take takes in what a node or a goroutine of ours has to say.
-func (j *job) take(e event) {
-	n := e.node
-	switch v := e.what.(type) {
-	case arrived:
-		j.arrive(n, v)
-	case prepared:
-		if j.program = v.program; v.err != nil {
-			j.fail(v.err)
-		}
-	case adapted:
-		if j.program.add(v); v.err != nil {
-			j.fail(v.err)
-		}
-	case agent.Ready:
-		j.greet(n, v)
-	case want:
-		j.stream(n, v.id)
-	case have:
-		if s := j.copies(n)[v.id]; s != nil {
-			s.leave(n.index)
-		}
-	case staged:
-		n.staged++
-		n.cached = n.cached || v.id == programID && v.Cached
-	case agent.Listening:
-		n.listening = &v
-	case agent.Started:
-		n.pids, n.socket = v.PIDs, v.Socket
-		for i := range min(len(n.ranks), len(v.PIDs)) {
-			j.born(n, n.ranks[i], v.PIDs[i])
-		}
-		if n.late != nil {
-			j.come(n)
-		}
-	case credit:
-		if slices.Contains(n.ranks, v.rank) && v.bytes >= 0 {
-			j.stdin.credit(v)
-		}
-	case role:
-		if v.rank < len(j.lives) && slices.Contains(n.ranks, v.rank) {
-			j.lives[v.rank].role = v.role
-			if j.over {
-				j.hubEnded()
-			}
-		}
-	case agent.Exit:
-		j.exited(n, v)
-	case place.Ran:
-		j.ran(n, v)
-	case agent.Respawned:
-		j.respawned(n, v)
-	case agent.Failure:
-		j.failed(n, v)
-	case unwritable:
-		if brokenPipe(v.err) {
-			j.condemn(&verdict{status: StatusSignal + int(syscall.SIGPIPE)})
-		} else {
-			j.condemn(&verdict{status: StatusFailed, text: writeFailure(v.name, v.err)})
-		}
-	case stopped:
-		j.halt(n, v)
-	case place.Missed:
-		j.miss(n, v)
-	case relayed:
-		j.detour(n, v)
-	case note:
-		j.say("%s: %s", n.host.Host, string(v))
-	case asking:
-		j.meter.clear()
-		j.asking++
-		close(v.free)
-	case answered:
-		j.asking--
-	case warning:
-		j.warn("%s", string(v))
-	case unreadable:
-		switch {
-		case v.err == errLeft:
-		case n.late != nil:
-			n.failed = v.err.Error()
-		default:
-			j.fail(v.err)
-		}
-	case equipped:
-		j.supply(n, v)
-	case *addition:
-		j.addNodes(v)
-	case *removal:
-		j.removeNode(v)
-	case deserted:
-		j.condemn(&verdict{status: 1})
-	case done:
-		n.done = true
-		if n.leaving {
-			j.leave(n)
-		}
-	case lost:
-		j.lose(n, v)
-	case autopsy:
-		j.losing(n, v.words)
-	}
-	if n != nil && n.late != nil && n.pids == nil {
-		j.advance(n)
-	}
-}
-
 // watch notices lack of progress before the start.
 func (j *job) watch() {
 	if !j.detouredAt.IsZero() && time.Since(j.detouredAt) > gather {
@@ -362,24 +172,6 @@ func (j *job) watch() {
 		j.condemn(&verdict{status: StatusFailed, text: fmt.Sprintf("no progress for %v: %s", j.StartTimeout, j.state())})
 	}
 	j.meter.show(j)
-}
-
-// prepared is what prepare made.
-type prepared struct {
-	program *program
-	err     error
-}
-
-// cpus of this machine that pprun may use: affinity and cgroup limits count.
-func cpus() int { return runtime.GOMAXPROCS(0) }
-
-// workDir is the caller's working directory, empty when it has none.
-func workDir() string {
-	dir, err := os.Getwd()
-	if err != nil {
-		return ""
-	}
-	return dir
 }
 
 // all waits until every node that counts has reached something. When a node fails, the others get a moment to fail too:

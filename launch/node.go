@@ -1,22 +1,15 @@
 package launch
 
 import (
-	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"net"
-	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
-	"unicode"
 
 	"github.com/pprun/pprun/comm/frame"
-	"github.com/pprun/pprun/comm/place"
 	"github.com/pprun/pprun/hostfile"
 	"github.com/pprun/pprun/launch/agent"
 )
@@ -238,124 +231,6 @@ func (n *node) read(out *output, streams *exchange, events chan<- event) {
 		}
 		post(v)
 	}
-}
-
-// The events that are no structured payload.
-type (
-	event struct {
-		node *node // nil: not of a node
-		what any
-	}
-	lost   struct{ err error } // the connection ended
-	have   struct{ id uint64 }
-	want   struct{ id uint64 }
-	staged struct {
-		id uint64
-		agent.Staged
-	}
-	credit struct {
-		rank  int
-		bytes int
-	}
-	role struct {
-		rank int
-		role place.Role
-	}
-	note       string
-	warning    string              // of the ssh launcher
-	unreadable struct{ err error } // a file to be copied
-	done       struct{}
-)
-
-// decode turns a frame of the agent into an event.
-func decode(h frame.Header, payload []byte) (any, error) {
-	switch h.Kind {
-	case agent.KindReady:
-		return said[agent.Ready](payload)
-	case agent.KindHave:
-		return have{h.ID}, nil
-	case agent.KindWant:
-		return want{h.ID}, nil
-	case agent.KindStaged:
-		s, err := said[agent.Staged](payload)
-		return staged{h.ID, s}, err
-	case agent.KindListening:
-		return said[agent.Listening](payload)
-	case agent.KindStarted:
-		return agent.Decode[agent.Started](payload)
-	case agent.KindStdinCredit:
-		return credit{int(h.Src), int(h.ID)}, nil
-	case agent.KindRole:
-		return role{int(h.Src), place.Role(h.ID)}, nil
-	case agent.KindRespawned:
-		return said[agent.Respawned](payload)
-	case agent.KindExit:
-		return agent.Decode[agent.Exit](payload)
-	case agent.KindFailure:
-		return said[agent.Failure](payload)
-	case agent.KindNote:
-		return note(oneLine(string(payload))), nil
-	case agent.KindRelayed:
-		return relayed(oneLine(string(payload))), nil
-	case agent.KindRan:
-		return said[place.Ran](payload)
-	case agent.KindMissed:
-		return place.Missed{Rank: int(h.Src), Incarnation: h.Dst, How: place.Hearing(h.ID)}, nil
-	case agent.KindStopped:
-		return stopped{int(h.Src), int(h.ID)}, nil
-	case agent.KindUnwritable:
-		return unwritable{"stdout", syscall.Errno(h.ID)}, nil
-	case agent.KindDone:
-		return done{}, nil
-	}
-	return nil, fmt.Errorf("agent sent a frame of kind %d", h.Kind)
-}
-
-// said decodes a structured payload. Each of its strings becomes one line: what a node says must not begin a line of ours.
-func said[T any](payload []byte) (v T, err error) {
-	v, err = agent.Decode[T](payload)
-	foldStrings(reflect.ValueOf(&v).Elem())
-	return v, err
-}
-
-func foldStrings(v reflect.Value) {
-	switch v.Kind() {
-	case reflect.String:
-		v.SetString(oneLine(v.String()))
-	case reflect.Struct:
-		for i := range v.NumField() {
-			foldStrings(v.Field(i))
-		}
-	case reflect.Slice:
-		if v.Type().Elem().Kind() == reflect.String {
-			for i := range v.Len() {
-				foldStrings(v.Index(i))
-			}
-		}
-	}
-}
-
-// oneLine makes blanks of what would end a line, and of all other control characters.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
-			return ' '
-		}
-		return r
-	}, s)
-}
-
-// plain says that a connection ended without a word why.
-func (l lost) plain() bool {
-	return l.err == io.EOF || errors.Is(l.err, io.ErrUnexpectedEOF) || errors.Is(l.err, net.ErrClosed)
-}
-
-// words says why a connection ended.
-func (l lost) words() string {
-	if l.plain() {
-		return "its agent is gone"
-	}
-	return l.err.Error()
 }
 
 func transmit(c *agent.Conn, m message) error {

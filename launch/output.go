@@ -7,13 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 
 	"github.com/pprun/pprun/comm/frame"
 	"github.com/pprun/pprun/launch/agent"
-	"github.com/pprun/pprun/launch/own"
 )
 
 // output takes the ranks' output from the agents' readers to standard output and error, or to files, with labels.
@@ -154,47 +152,24 @@ func (o *output) close() {
 	}
 }
 
-// files are the ranks' own output files.
-type files struct {
-	of    []*sink // of each rank; ranks share a file whose name is the same
-	sinks map[string]*sink
-	open  []*os.File
+// unwritable is why output cannot be written.
+type unwritable struct {
+	name string
+	err  error
 }
 
-// openFiles opens the file of each rank, new or emptied.
-func openFiles(pattern string, p *Placement, wrote func(node, bytes int), broken func(error)) (*files, error) {
-	f := &files{sinks: map[string]*sink{}}
-	for rank, n := range p.NodeOf {
-		name := fileName(pattern, rank, p.Hosts[n])
-		s := f.sinks[name]
-		if s == nil {
-			file, err := own.Create(name, 0o666)
-			if err != nil {
-				for _, s := range f.sinks {
-					<-s.close()
-				}
-				f.close()
-				return nil, err
-			}
-			f.open = append(f.open, file)
-			s = newSink(file, wrote, broken)
-			f.sinks[name] = s
-		}
-		f.of = append(f.of, s)
+// outputBroke is told by sinks, in their goroutines. Somebody takes events until all sinks have ended.
+func (j *job) outputBroke(name string, err error) {
+	j.events <- event{what: unwritable{name, err}}
+}
+
+// cannotWrite takes in that output could not be written, here or by a rank's agent.
+func (j *job) cannotWrite(u unwritable) {
+	if brokenPipe(u.err) {
+		j.condemn(&verdict{status: StatusSignal + int(syscall.SIGPIPE)})
+	} else {
+		j.condemn(&verdict{status: StatusFailed, text: writeFailure(u.name, u.err)})
 	}
-	return f, nil
-}
-
-// close closes the files, whose sinks have ended.
-func (f *files) close() {
-	for _, file := range f.open {
-		file.Close()
-	}
-}
-
-// fileName fills in %r and %h; %% is a percent sign.
-func fileName(pattern string, rank int, host string) string {
-	return strings.NewReplacer("%%", "%", "%r", strconv.Itoa(rank), "%h", host).Replace(pattern)
 }
 
 // brokenPipe says whether the reader of our output has gone, as `head` does.

@@ -1,6 +1,9 @@
 package launch
 
-import "os"
+import (
+	"os"
+	"runtime"
+)
 
 // plan looks at what is asked before anything is started: places the ranks where that needs no node's answer, leaves out
 // the nodes that get none, and has the program built or measured meanwhile.
@@ -99,3 +102,12 @@ func (j *job) capacities() []Capacity {
 	}
 	return all
 }
+
+// prepared is what prepare made.
+type prepared struct {
+	program *program
+	err     error
+}
+
+// cpus of this machine that pprun may use: affinity and cgroup limits count.
+func cpus() int { return runtime.GOMAXPROCS(0) }

@@ -45,6 +45,17 @@ const (
 // serves says whether a rank only serves tasks.
 func (j *job) serves(rank int) bool { return rank > 0 && j.lives[rank].role == place.Serve }
 
+// learn takes in what a rank says it is.
+func (j *job) learn(n *node, r role) {
+	if r.rank >= len(j.lives) || !slices.Contains(n.ranks, r.rank) {
+		return
+	}
+	j.lives[r.rank].role = r.role
+	if j.over {
+		j.hubEnded()
+	}
+}
+
 // replaceable says whether the others can do without a rank, or without this incarnation of it.
 func (j *job) replaceable(rank int) bool { return j.serves(rank) && j.OnFail != OnFailAbort }
 

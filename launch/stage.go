@@ -42,6 +42,20 @@ func (j *job) offerFiles(n *node) {
 	}
 }
 
+// unreadable is why a file that is to be copied cannot be.
+type unreadable struct{ err error }
+
+// cannotCopy takes in that a file could not be read to be copied to a node.
+func (j *job) cannotCopy(n *node, err error) {
+	switch {
+	case err == errLeft:
+	case n.late != nil:
+		n.failed = err.Error()
+	default:
+		j.fail(err)
+	}
+}
+
 // stream sends a node the file it wants, in a goroutine of its own: a slow node holds up only itself.
 func (j *job) stream(n *node, id uint64) {
 	s := j.copies(n)[id]

@@ -92,7 +92,27 @@ func (j *job) order(n *node, env []string) (agent.Start, error) {
 	return s, err
 }
 
+// started takes in that the ranks of a node run.
+func (j *job) started(n *node, s agent.Started) {
+	n.pids, n.socket = s.PIDs, s.Socket
+	for i := range min(len(n.ranks), len(s.PIDs)) {
+		j.born(n, n.ranks[i], s.PIDs[i])
+	}
+	if n.late != nil {
+		j.come(n)
+	}
+}
+
 // attend sees the ranks through to their end.
 func (j *job) attend() {
 	j.until(func() bool { return j.running == 0 })
+}
+
+// workDir is the caller's working directory, empty when it has none.
+func workDir() string {
+	dir, err := os.Getwd()
+	if err != nil {
+		return ""
+	}
+	return dir
 }
