@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -103,13 +104,26 @@ func Milliseconds(limit time.Duration, name string, args ...string) (float64, er
 	return float64(took.Microseconds()) / 1000, nil
 }
 
-// Pprun builds pprun into a directory and returns its path.
-func Pprun(dir string) (string, error) {
-	path := filepath.Join(dir, "pprun")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "github.com/pprun/pprun/cmd/pprun")
+// WithPprun builds pprun into a directory that is there while f runs, and can be read by all.
+func WithPprun(f func(dir, pprun string) error) error {
+	dir, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
+	}
+	pprun := filepath.Join(dir, "pprun")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", pprun, "github.com/pprun/pprun/cmd/pprun")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build pprun: %w\n%s", err, out)
+		return fmt.Errorf("build pprun: %w\n%s", err, out)
 	}
-	return path, nil
+	return f(dir, pprun)
+}
+
+// Shown is a command as a reader would type it.
+func Shown(argv ...string) string {
+	return strings.Join(append([]string{filepath.Base(argv[0])}, argv[1:]...), " ")
 }

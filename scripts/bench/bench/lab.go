@@ -17,15 +17,22 @@ type Lab struct {
 	user string
 }
 
-// UpLab raises so many hosts; dir is for its own files. Commands run as user, who is root or alice. It needs root, and the
-// root of the repository as working directory.
-func UpLab(dir string, hosts int, user string) (*Lab, error) {
-	l := &Lab{filepath.Join(dir, "lab"), user}
-	return l, l.Do("up", strconv.Itoa(hosts))
+// WithLab raises so many hosts, with pprun on them, while f runs. Commands run as user, who is root or alice. It needs root,
+// and the root of the repository as working directory.
+func WithLab(hosts int, user string, f func(lab *Lab, pprun string) error) error {
+	return WithPprun(func(dir, pprun string) error {
+		l := &Lab{filepath.Join(dir, "lab"), user}
+		if err := l.Do("up", strconv.Itoa(hosts)); err != nil {
+			return err
+		}
+		defer l.Do("down")
+		pprun, err := l.Install(pprun)
+		if err != nil {
+			return err
+		}
+		return f(l, pprun)
+	})
 }
-
-// Down takes the hosts down.
-func (l *Lab) Down() { l.Do("down") }
 
 // Do is one command of scripts/lab/lab.
 func (l *Lab) Do(args ...string) error {
@@ -52,6 +59,15 @@ func (l *Lab) Install(path string) (string, error) {
 	}
 	name := filepath.Base(path)
 	return "/shared/" + name, os.WriteFile(filepath.Join(l.Shared(), name), data, 0o755)
+}
+
+// InstallSelf is Install of the program that runs.
+func (l *Lab) InstallSelf() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	return l.Install(self)
 }
 
 // Run runs a command on head and returns how many milliseconds it took; longer than limit is an error.

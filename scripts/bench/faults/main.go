@@ -32,7 +32,7 @@ func main() {
 	if flag.Arg(0) == "rank" {
 		err = beRank(flag.Arg(1))
 	} else {
-		err = run()
+		err = bench.WithLab(hosts, "root", run)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "faults:", err)
@@ -40,33 +40,13 @@ func main() {
 	}
 }
 
-func run() error {
-	dir, err := os.MkdirTemp("", "bench-")
+func run(lab *bench.Lab, pprun string) error {
+	program, err := lab.InstallSelf()
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	pprun, err := bench.Pprun(dir)
-	if err != nil {
-		return err
-	}
-	l, err := bench.UpLab(dir, hosts, "root")
-	if err != nil {
-		return err
-	}
-	defer l.Down()
-	b := &bed{lab: l}
-	if b.pprun, err = l.Install(pprun); err != nil {
-		return err
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	if b.program, err = l.Install(self); err != nil {
-		return err
-	}
-	if _, err := l.Run(time.Minute, b.pprun, "--host", "node[1-4]:2", b.program, "rank", "nothing"); err != nil { // copies both
+	b := &bed{lab, pprun, program}
+	if _, err := lab.Run(time.Minute, pprun, "--host", "node[1-4]:2", program, "rank", "nothing"); err != nil { // copies both
 		return err
 	}
 	var rows []row

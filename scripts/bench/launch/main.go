@@ -10,7 +10,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -40,25 +39,18 @@ func main() {
 }
 
 func run() error {
-	dir, err := os.MkdirTemp("", "bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	pprun, err := bench.Pprun(dir)
-	if err != nil {
-		return err
-	}
 	if *local {
-		onThisMachine(pprun)
+		if err := bench.WithPprun(onThisMachine); err != nil {
+			return err
+		}
 	}
 	if *ssh {
-		return overSSH(dir, pprun)
+		return bench.WithLab(64, "root", overSSH)
 	}
 	return nil
 }
 
-func onThisMachine(pprun string) {
+func onThisMachine(_, pprun string) error {
 	for _, n := range []int{2, 64, 256} {
 		fmt.Printf("\n%d processes on this machine\n", n)
 		args := []string{"-n", strconv.Itoa(n), "true"}
@@ -68,25 +60,17 @@ func onThisMachine(pprun string) {
 			entry("mpirun", append(ompi, args...)),
 		}))
 	}
+	return nil
 }
 
 func entry(name string, argv []string) bench.Entry {
-	shown := append([]string{filepath.Base(argv[0])}, argv[1:]...)
-	return bench.Entry{Name: name, Shown: strings.Join(shown, " "), Run: func() (float64, error) {
+	return bench.Entry{Name: name, Shown: bench.Shown(argv...), Run: func() (float64, error) {
 		return bench.Milliseconds(limit, argv[0], argv[1:]...)
 	}}
 }
 
 // overSSH runs the launchers on a host of their own, which reaches up to 64 others by ssh.
-func overSSH(dir, pprun string) error {
-	lab, err := bench.UpLab(dir, 64, "root")
-	if err != nil {
-		return err
-	}
-	defer lab.Down()
-	if pprun, err = lab.Install(pprun); err != nil {
-		return err
-	}
+func overSSH(lab *bench.Lab, pprun string) error {
 	if _, err := lab.Run(limit, "sh", "-c", "mkdir -p .ssh; echo 'KexAlgorithms curve25519-sha256' >.ssh/config"); err != nil {
 		return err
 	}

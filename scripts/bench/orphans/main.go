@@ -29,7 +29,7 @@ func main() {
 	if flag.Arg(0) == "rank" {
 		wait()
 	}
-	if err := run(); err != nil {
+	if err := bench.WithLab(hosts, "root", run); err != nil {
 		fmt.Fprintln(os.Stderr, "orphans:", err)
 		os.Exit(1)
 	}
@@ -44,29 +44,8 @@ func wait() {
 	os.Exit(3)
 }
 
-func run() error {
-	dir, err := os.MkdirTemp("", "bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	pprun, err := bench.Pprun(dir)
-	if err != nil {
-		return err
-	}
-	lab, err := bench.UpLab(dir, hosts, "root")
-	if err != nil {
-		return err
-	}
-	defer lab.Down()
-	if pprun, err = lab.Install(pprun); err != nil {
-		return err
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	if single[0], err = lab.Install(self); err != nil {
+func run(lab *bench.Lab, pprun string) (err error) {
+	if single[0], err = lab.InstallSelf(); err != nil {
 		return err
 	}
 	launchers := launchersWith(pprun)

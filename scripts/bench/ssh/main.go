@@ -33,15 +33,18 @@ const (
 	sameUpload  = "-oCiphers=aes128-gcm@openssh.com"
 )
 
+var (
+	rounds = flag.Int("rounds", 9, "rounds of each comparison")
+	upload = flag.String("upload", "", "send standard input to the file f on this host, and end (for this program's own use)")
+)
+
 func main() {
-	rounds := flag.Int("rounds", 9, "rounds of each comparison")
-	upload := flag.String("upload", "", "send standard input to the file f on this host, and end (for this program's own use)")
 	flag.Parse()
-	err := error(nil)
+	var err error
 	if *upload != "" {
 		err = send(*upload)
 	} else {
-		err = run(*rounds)
+		err = bench.WithLab(hosts, "alice", run)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -49,40 +52,20 @@ func main() {
 	}
 }
 
-func run(rounds int) error {
-	dir, err := os.MkdirTemp("", "bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o755); err != nil { // the user is not root
-		return err
-	}
-	pprun, err := bench.Pprun(dir)
-	if err != nil {
-		return err
-	}
-	lab, err := bench.UpLab(dir, hosts, "alice")
-	if err != nil {
-		return err
-	}
-	defer lab.Down()
-	if pprun, err = lab.Install(pprun); err != nil {
-		return err
-	}
+func run(lab *bench.Lab, pprun string) error {
 	for i := range hosts {
 		if err := lab.Do("shell", fmt.Sprintf("node%d", i+1), "alice", "dash"); err != nil {
 			return err
 		}
 	}
-	if err := connect(lab, pprun, rounds); err != nil {
+	if err := connect(lab, pprun); err != nil {
 		return err
 	}
-	return transfer(lab, pprun, rounds)
+	return transfer(lab, pprun)
 }
 
 // connect measures from the start of the command to its end. --dry-run asks agents for their CPUs and starts nothing.
-func connect(lab *bench.Lab, pprun string, rounds int) error {
+func connect(lab *bench.Lab, pprun string) error {
 	all := fmt.Sprintf("node[1-%d]", hosts)
 	each := func(options string) []string {
 		return []string{"sh", "-c", fmt.Sprintf("for i in $(seq %d); do ssh %s node$i true & done; wait", hosts, options)}
@@ -91,13 +74,13 @@ func connect(lab *bench.Lab, pprun string, rounds int) error {
 		return err
 	}
 	fmt.Printf("\nconnect, authenticate, hear from the agent: one host, warm\n")
-	bench.Print(os.Stdout, "ms", bench.Compare(rounds, []bench.Entry{
+	bench.Print(os.Stdout, "ms", bench.Compare(*rounds, []bench.Entry{
 		lab.Entry("pprun", limit, pprun, "--host", "node1", "--dry-run", "true"),
 		lab.Entry("ssh", limit, "ssh", "node1", "true"),
 		lab.Entry("ssh, same kex", limit, "ssh", sameConnect, "node1", "true"),
 	}))
 	fmt.Printf("\nthe same, %d hosts at once\n", hosts)
-	bench.Print(os.Stdout, "ms", bench.Compare(rounds, []bench.Entry{
+	bench.Print(os.Stdout, "ms", bench.Compare(*rounds, []bench.Entry{
 		lab.Entry("pprun", limit, pprun, "--host", all, "--dry-run", "true"),
 		lab.Entry("ssh", limit, each("")...),
 		lab.Entry("ssh, same kex", limit, each(sameConnect)...),
@@ -107,12 +90,9 @@ func connect(lab *bench.Lab, pprun string, rounds int) error {
 
 // transfer measures from the start of the command to its end, too: with bytes that nothing can compress, and with those of
 // Go's own executables.
-func transfer(lab *bench.Lab, pprun string, rounds int) error {
-	self, err := os.Executable()
+func transfer(lab *bench.Lab, pprun string) error {
+	self, err := lab.InstallSelf()
 	if err != nil {
-		return err
-	}
-	if self, err = lab.Install(self); err != nil {
 		return err
 	}
 	if err := lab.Do("fs", "node1", "/home", "size=2g"); err != nil {
@@ -138,7 +118,7 @@ func transfer(lab *bench.Lab, pprun string, rounds int) error {
 		}
 		shell := func(name, line string) bench.Entry { return rate(name, "sh", "-c", line) }
 		fmt.Printf("\n200 MB of %s to a file on one host\n", name)
-		bench.Print(os.Stdout, "MB/s", bench.Compare(rounds, []bench.Entry{
+		bench.Print(os.Stdout, "MB/s", bench.Compare(*rounds, []bench.Entry{
 			rate("pprun", pprun, "--host", "node1:1", "--stage", file, "true"),
 			shell("package ssh", self+" -upload node1 <"+file),
 			shell("ssh", "ssh node1 'cat >f' <"+file),

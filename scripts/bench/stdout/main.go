@@ -12,8 +12,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/pprun/pprun/scripts/bench/bench"
@@ -21,31 +19,23 @@ import (
 
 const size = 200_000_000
 
+var rounds = flag.Int("rounds", 5, "rounds")
+
 func main() {
-	rounds := flag.Int("rounds", 5, "rounds")
 	flag.Parse()
-	if err := run(*rounds); err != nil {
+	if err := bench.WithPprun(compare); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(rounds int) error {
-	dir, err := os.MkdirTemp("", "bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	pprun, err := bench.Pprun(dir)
-	if err != nil {
-		return err
-	}
+func compare(_, pprun string) error {
 	for name, print := range map[string]string{
 		"short lines": "yes 'a line of output as programs print it, of about seventy characters' | head -c 200000000",
 		"no lines":    "head -c 200000000 /dev/zero",
 	} {
 		fmt.Printf("\n200 MB of %s through the launcher\n", name)
-		bench.Print(os.Stdout, "MB/s", bench.Compare(rounds, []bench.Entry{
+		bench.Print(os.Stdout, "MB/s", bench.Compare(*rounds, []bench.Entry{
 			entry("pprun", pprun, "-n", "1", "sh", "-c", print),
 			entry("hydra", "mpiexec.hydra", "-n", "1", "sh", "-c", print),
 			entry("mpirun", "mpirun", "--allow-run-as-root", "-n", "1", "sh", "-c", print),
@@ -57,8 +47,7 @@ func run(rounds int) error {
 
 // entry reads what the command prints, through a pipe, and counts it.
 func entry(name string, argv ...string) bench.Entry {
-	shown := append([]string{filepath.Base(argv[0])}, argv[1:]...)
-	return bench.Entry{Name: name, Shown: strings.Join(shown, " "), Run: func() (float64, error) {
+	return bench.Entry{Name: name, Shown: bench.Shown(argv...), Run: func() (float64, error) {
 		cmd := exec.Command("timeout", append([]string{"60"}, argv...)...)
 		out, err := cmd.StdoutPipe()
 		if err != nil {

@@ -64,7 +64,7 @@ func main() {
 		if os.Getenv("PPRUN_RANK") != "" {
 			serveTasks(alone)
 		}
-		err = compare()
+		err = bench.WithPprun(compare)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -72,13 +72,8 @@ func main() {
 	}
 }
 
-func compare() error {
-	dir, err := os.MkdirTemp("", "bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	peers, down, err := all(dir)
+func compare(dir, pprun string) error {
+	peers, down, err := all(dir, pprun)
 	if err != nil {
 		return err
 	}
@@ -99,12 +94,8 @@ func compare() error {
 }
 
 // all are pprun and its peers, and what takes down what they need.
-func all(dir string) (peers []*peer, down func(), err error) {
+func all(dir, pprun string) (peers []*peer, down func(), err error) {
 	exe, err := os.Executable()
-	if err != nil {
-		return nil, nil, err
-	}
-	pprun, err := bench.Pprun(dir)
 	if err != nil {
 		return nil, nil, err
 	}
