@@ -43,29 +43,29 @@ func (j *job) launch() bool {
 }
 
 // launchers are those of a job.
-type launchers struct{ here, remote, server Launcher }
+type launchers struct{ here, remote, server launcher }
 
 func (j *job) newLaunchers() launchers {
-	here := Here{}
+	here := hereLauncher{}
 	if j.inherits() {
 		here.Stdin = j.Stdin
 	}
 	if j.direct() {
 		here.Stdout = j.Stdout
 	}
-	var remote Launcher = &Command{Line: j.SSHCommand}
+	var remote launcher = &commandLauncher{Line: j.SSHCommand}
 	if j.SSHCommand == "" {
-		remote = &SSH{
+		remote = &sshLauncher{
 			AcceptNew: j.AcceptNew, ConfigFile: j.SSHConfig, KeepAlive: j.HeartbeatTimeout / 3,
 			Passphrase: j.passphrase,
 			Warn:       func(text string) { j.events <- event{what: warning(text)} },
 		}
 	}
-	return launchers{here, remote, &Server{Keys: j.Keys, AcceptNew: j.AcceptNew}}
+	return launchers{here, remote, &serverLauncher{Keys: j.Keys, AcceptNew: j.AcceptNew}}
 }
 
 // launcherOf is the launcher for a node.
-func (j *job) launcherOf(n *node) Launcher {
+func (j *job) launcherOf(n *node) launcher {
 	switch {
 	case n.local:
 		return j.launchers.here

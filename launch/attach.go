@@ -59,7 +59,7 @@ func (c *Config) attach() error {
 		}
 		c.Nodes = slices.Delete(c.Nodes, i, i+1)
 	}
-	if c.RootIdle && len(c.Nodes)+len(c.Servers) == 0 && !c.Discover {
+	if c.rootIdle && len(c.Nodes)+len(c.Servers) == 0 && !c.Discover {
 		return failf(StatusUsage, "launch.Local(0) and no other machine: nobody would run a task")
 	}
 	c.Nodes = append([]hostfile.Node{here}, c.Nodes...)

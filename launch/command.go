@@ -17,13 +17,13 @@ import (
 	"github.com/pprun/pprun/ssh"
 )
 
-// Command is the launcher for nodes that an external command reaches, such as OpenSSH with Kerberos, or qrsh -inherit:
+// commandLauncher is the launcher for nodes that an external command reaches, such as OpenSSH with Kerberos, or qrsh -inherit:
 //
 //	CMD [USER@]HOST 'exec /bin/sh'
 //
 // It connects its stdin and stdout with those of the shell there. It runs in a session of its own: no Ctrl-C reaches
 // it, and it has no terminal to ask questions on, which would end in two programs reading one.
-type Command struct {
+type commandLauncher struct {
 	Line     string        // CMD; blanks separate its words, and no shell reads them
 	patience time.Duration // for each answer of the node; 0: bootstrapTime
 }
@@ -35,7 +35,7 @@ const (
 )
 
 // Launch brings the agent to all nodes.
-func (c *Command) Launch(ctx context.Context, nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error)) error {
+func (c *commandLauncher) Launch(ctx context.Context, nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error)) error {
 	words := strings.Fields(c.Line)
 	if len(words) == 0 {
 		return errors.New("--ssh: want a command")
@@ -75,7 +75,7 @@ func destination(n hostfile.Node) (string, error) {
 }
 
 // launch starts the command and makes the shell behind it an agent.
-func (c *Command) launch(ctx context.Context, cmd *exec.Cmd) (*commandConn, error) {
+func (c *commandLauncher) launch(ctx context.Context, cmd *exec.Cmd) (*commandConn, error) {
 	conn, err := startCommand(cmd)
 	if err != nil {
 		return nil, err

@@ -30,7 +30,7 @@ func fake(t *testing.T, script string) string {
 }
 
 // reach launches one node by a command.
-func reach(t *testing.T, c *Command, n hostfile.Node) (conn io.ReadWriteCloser, err error) {
+func reach(t *testing.T, c *commandLauncher, n hostfile.Node) (conn io.ReadWriteCloser, err error) {
 	t.Helper()
 	failed := c.Launch(t.Context(), []hostfile.Node{n}, func(_ int, got io.ReadWriteCloser, e error) { conn, err = got, e })
 	if conn != nil {
@@ -70,7 +70,7 @@ func TestCommandMisbehaves(t *testing.T) {
 			if strings.Contains(c.want, "for 1s") {
 				patience = time.Second
 			}
-			_, err := reach(t, &Command{Line: path, patience: patience}, hostfile.Node{Host: "node1"})
+			_, err := reach(t, &commandLauncher{Line: path, patience: patience}, hostfile.Node{Host: "node1"})
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -98,7 +98,7 @@ func TestCommandDies(t *testing.T) {
 	t.Setenv("PPRUN_TEST_AGENT", "1")
 	t.Setenv("HOME", t.TempDir())
 	path := fake(t, `sh -c "$2"; echo connection lost >&2; exit 255`)
-	conn, err := reach(t, &Command{Line: path}, hostfile.Node{Host: "node1"})
+	conn, err := reach(t, &commandLauncher{Line: path}, hostfile.Node{Host: "node1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestCommandLine(t *testing.T) {
 		{"no-such-command", hostfile.Node{Host: "node1"}, "--ssh no-such-command: executable file not found in $PATH"},
 		{" ", hostfile.Node{Host: "node1"}, "--ssh: want a command"},
 	} {
-		if _, err := reach(t, &Command{Line: c.line}, c.node); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := reach(t, &commandLauncher{Line: c.line}, c.node); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: got %v, want %s", c.line, err, c.want)
 		}
 	}
@@ -134,7 +134,7 @@ func TestCommandLine(t *testing.T) {
 func TestCommandCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, cancel)
-	c := &Command{Line: fake(t, "exec sleep 1000")}
+	c := &commandLauncher{Line: fake(t, "exec sleep 1000")}
 	c.Launch(ctx, []hostfile.Node{{Host: "node1"}}, func(_ int, _ io.ReadWriteCloser, err error) {
 		if err == nil || !strings.HasSuffix(err.Error(), context.Canceled.Error()) {
 			t.Errorf("%v", err)

@@ -20,7 +20,7 @@ func (j *job) discover() error {
 		return failf(StatusFailed, "search for servers: %v", err)
 	}
 	for _, n := range found {
-		if at, err := netip.ParseAddr(n.Host); err == nil && !j.RootIdle && slices.Contains(ownAddresses(), at) {
+		if at, err := netip.ParseAddr(n.Host); err == nil && !j.rootIdle && slices.Contains(ownAddresses(), at) {
 			continue
 		}
 		named := func(o hostfile.Node) bool { return o.Host == n.Host && o.Port == n.Port }
@@ -39,7 +39,7 @@ func (j *job) discover() error {
 
 // findServers finds them.
 func findServers(ctx context.Context, keys string) ([]hostfile.Node, error) {
-	ring, err := (&Server{Keys: keys}).keyring()
+	ring, err := (&serverLauncher{Keys: keys}).keyring()
 	if err != nil {
 		return nil, err
 	}

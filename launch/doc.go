@@ -22,7 +22,7 @@
 // to it, one writes each output file. All decisions are made by one goroutine, which takes the events one by one ([Run]'s
 // own).
 //
-// How an agent comes to a node is a [Launcher]'s affair: here.go, ssh.go, command.go; server.go finds it there.
+// How an agent comes to a node is a launcher's affair: here.go, ssh.go, command.go; server.go finds it there.
 //
 // A program may also be its own launcher: comm.Via takes an [Option], and the job runs beside rank 0 in one process
 // (attach.go), whose executable is the agent on the other nodes, too (mode.go).

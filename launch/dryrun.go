@@ -19,7 +19,7 @@ func Plan(ctx context.Context, c Config) (p Placement, status int, err error) {
 		return p, status, err
 	}
 	if j.known {
-		p, warning, err := Map(j.capacities(), j.Request)
+		p, warning, err := mapRanks(j.capacities(), j.Request)
 		if warning != "" {
 			j.warn("%s", warning)
 		}

@@ -16,14 +16,14 @@ import (
 	"github.com/pprun/pprun/launch/agent"
 )
 
-// Here is the launcher for this machine: the agent is this executable once more, as a process of its own.
-type Here struct {
+// hereLauncher is the launcher for this machine: the agent is this executable once more, as a process of its own.
+type hereLauncher struct {
 	Stdin  *os.File // becomes the agent's descriptor 0, for a rank to inherit; nil: none
 	Stdout *os.File // becomes its descriptor 1, for what the ranks print; nil: none
 }
 
 // Launch starts one agent for each node.
-func (h Here) Launch(ctx context.Context, nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error)) error {
+func (h hereLauncher) Launch(ctx context.Context, nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error)) error {
 	for i := range nodes {
 		conn, err := h.launch()
 		if err != nil {
@@ -35,7 +35,7 @@ func (h Here) Launch(ctx context.Context, nodes []hostfile.Node, up func(i int, 
 	return nil
 }
 
-func (h Here) launch() (io.ReadWriteCloser, error) {
+func (h hereLauncher) launch() (io.ReadWriteCloser, error) {
 	exe, err := ownExecutable()
 	if err != nil {
 		return nil, err

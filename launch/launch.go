@@ -154,7 +154,7 @@ func (c *Config) fill() {
 // here is this machine as a node.
 func (c *Config) here() hostfile.Node {
 	if c.Local == NoLocal {
-		c.RootIdle = true
+		c.rootIdle = true
 		return hostfile.Node{Host: thisHost(), Slots: 1}
 	}
 	return hostfile.Node{Host: thisHost(), Slots: c.Local}

@@ -15,17 +15,17 @@ import (
 	"github.com/pprun/pprun/hostfile"
 )
 
-// A Launcher brings pprun's agent to nodes. Launch calls up once for each node, from any goroutine, as soon as the
+// A launcher brings pprun's agent to nodes. Launch calls up once for each node, from any goroutine, as soon as the
 // node's agent answers or cannot be brought there, and returns after the last call. The connection speaks the protocol
 // of launch/agent from its first byte on; closing it ends the agent. Canceling ctx ends what is still under way, not
 // the connections handed out. An error of Launch itself stands for all nodes not reported.
-type Launcher interface {
+type launcher interface {
 	Launch(ctx context.Context, nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error)) error
 }
 
 // parts splits nodes among launchers by their index.
 type part struct {
-	launcher Launcher
+	launcher launcher
 	nodes    []int
 }
 

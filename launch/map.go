@@ -20,11 +20,11 @@ type Request struct {
 	CPUs            int // slots of each rank; 0: its share of the node's CPUs
 	Order           Order
 	NoOversubscribe bool // refuse more ranks than slots
-	RootIdle        bool // rank 0 has no slot: it runs no tasks
+	rootIdle        bool // rank 0 has no slot: it runs no tasks
 }
 
-// Capacity is what one node offers.
-type Capacity struct {
+// capacity is what one node offers.
+type capacity struct {
 	Host  string
 	Slots int // ranks meant for it; 0: as many as CPUs allow; below 0: none
 	CPUs  int // usable processors; 0: not known
@@ -41,26 +41,15 @@ type Placement struct {
 // Size is the number of ranks.
 func (p *Placement) Size() int { return len(p.NodeOf) }
 
-// On returns the ranks of one node, in ascending order.
-func (p *Placement) On(node int) []int {
-	var ranks []int
-	for r, n := range p.NodeOf {
-		if n == node {
-			ranks = append(ranks, r)
-		}
-	}
-	return ranks
-}
-
-// Used returns the nodes that have ranks, in ascending order.
-func (p *Placement) Used() []int {
+// used returns the nodes that have ranks, in ascending order.
+func (p *Placement) used() []int {
 	used := slices.Clone(p.NodeOf)
 	slices.Sort(used)
 	return slices.Compact(used)
 }
 
 // slots is how many ranks a node takes before it is oversubscribed; 0 where that depends on CPUs nobody knows yet.
-func (r Request) slots(c Capacity) int {
+func (r Request) slots(c capacity) int {
 	switch {
 	case c.Slots != 0:
 		return max(0, c.Slots)
@@ -70,14 +59,14 @@ func (r Request) slots(c Capacity) int {
 	return 0
 }
 
-// Known says whether Map can place the ranks on these nodes without asking them for their CPUs.
-func (r Request) Known(nodes []Capacity) bool {
-	return r.PPN > 0 && !r.NoOversubscribe || !slices.ContainsFunc(nodes, func(c Capacity) bool { return r.slots(c) == 0 })
+// certain says whether mapRanks can place the ranks on these nodes without asking them for their CPUs.
+func (r Request) certain(nodes []capacity) bool {
+	return r.PPN > 0 && !r.NoOversubscribe || !slices.ContainsFunc(nodes, func(c capacity) bool { return r.slots(c) == 0 })
 }
 
-// Map places ranks on nodes. It is arithmetic only. The warning, when not empty, is for the user: there are more ranks
+// mapRanks places ranks on nodes. It is arithmetic only. The warning, when not empty, is for the user: there are more ranks
 // than slots.
-func Map(nodes []Capacity, r Request) (p Placement, warning string, err error) {
+func mapRanks(nodes []capacity, r Request) (p Placement, warning string, err error) {
 	room := make([]int, len(nodes)) // ranks that fit on each node
 	slots, total := 0, 0
 	for i, c := range nodes {
@@ -116,7 +105,7 @@ func Map(nodes []Capacity, r Request) (p Placement, warning string, err error) {
 }
 
 // overfull says in words that there are more ranks than slots, or nothing.
-func (r Request) overfull(nodes []Capacity, p Placement) string {
+func (r Request) overfull(nodes []capacity, p Placement) string {
 	ranks := make([]int, len(nodes))
 	for _, n := range p.NodeOf {
 		ranks[n]++
@@ -173,7 +162,7 @@ func cyclic(room []int, n int) []int {
 }
 
 // deal fills in local ranks and each rank's share of its node's CPUs.
-func (p *Placement) deal(nodes []Capacity, r Request) {
+func (p *Placement) deal(nodes []capacity, r Request) {
 	ranks := make([]int, len(nodes))
 	p.LocalRank = make([]int, len(p.NodeOf))
 	for rank, n := range p.NodeOf {
@@ -189,7 +178,7 @@ func (p *Placement) deal(nodes []Capacity, r Request) {
 			p.Slots[rank] = share(local, ranks[n], cpus)
 		}
 	}
-	if r.RootIdle {
+	if r.rootIdle {
 		p.Slots[0] = 0
 	}
 }

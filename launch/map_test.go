@@ -8,10 +8,10 @@ import (
 )
 
 func TestMap(t *testing.T) {
-	two := []Capacity{{"a", 2, 8}, {"b", 3, 0}}
+	two := []capacity{{"a", 2, 8}, {"b", 3, 0}}
 	for _, c := range []struct {
 		name    string
-		nodes   []Capacity
+		nodes   []capacity
 		r       Request
 		nodeOf  string
 		slots   string
@@ -28,14 +28,14 @@ func TestMap(t *testing.T) {
 		{"ppn", two, Request{PPN: 1}, "0 1", "8 0", "", ""},
 		{"ppn beyond the slots of one", two, Request{PPN: 3, N: 4}, "0 0 0 1", "2 3 3 0", "3 ranks on 2 slots of a: they share processors", ""},
 		{"ppn too small", two, Request{PPN: 2, N: 5}, "", "", "", "want 5 ranks, --ppn 2 on 2 nodes gives 4: add hosts or raise --ppn"},
-		{"CPUs decide", []Capacity{{"a", 0, 4}, {"b", 0, 2}}, Request{}, "0 0 0 0 1 1", "1 1 1 1 1 1", "", ""},
-		{"given slots of a rank", []Capacity{{"a", 0, 4}, {"b", 0, 1}}, Request{CPUs: 2}, "0 0 1", "2 2 2", "", ""},
-		{"uneven shares", []Capacity{{"a", 0, 8}}, Request{N: 3}, "0 0 0", "2 3 3", "", ""},
-		{"at least one", []Capacity{{"a", 9, 2}}, Request{N: 3}, "0 0 0", "1 1 1", "", ""},
-		{"unknown", []Capacity{{"a", 0, 0}}, Request{N: 3}, "", "", "", "no node has a slot: add hosts"},
+		{"CPUs decide", []capacity{{"a", 0, 4}, {"b", 0, 2}}, Request{}, "0 0 0 0 1 1", "1 1 1 1 1 1", "", ""},
+		{"given slots of a rank", []capacity{{"a", 0, 4}, {"b", 0, 1}}, Request{CPUs: 2}, "0 0 1", "2 2 2", "", ""},
+		{"uneven shares", []capacity{{"a", 0, 8}}, Request{N: 3}, "0 0 0", "2 3 3", "", ""},
+		{"at least one", []capacity{{"a", 9, 2}}, Request{N: 3}, "0 0 0", "1 1 1", "", ""},
+		{"unknown", []capacity{{"a", 0, 0}}, Request{N: 3}, "", "", "", "no node has a slot: add hosts"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p, warning, err := Map(c.nodes, c.r)
+			p, warning, err := mapRanks(c.nodes, c.r)
 			if got := fmt.Sprint(err); err != nil && got != c.err || err == nil && c.err != "" {
 				t.Fatalf("error %q, want %q", got, c.err)
 			}
@@ -51,12 +51,12 @@ func TestMap(t *testing.T) {
 			if warning != c.warning {
 				t.Errorf("warning %q, want %q", warning, c.warning)
 			}
-			for n := range c.nodes {
-				for i, r := range p.On(n) {
-					if p.LocalRank[r] != i {
-						t.Errorf("rank %d is local rank %d of its node, want %d", r, p.LocalRank[r], i)
-					}
+			next := make([]int, len(c.nodes))
+			for r, n := range p.NodeOf {
+				if p.LocalRank[r] != next[n] {
+					t.Errorf("rank %d is local rank %d of its node, want %d", r, p.LocalRank[r], next[n])
 				}
+				next[n]++
 			}
 		})
 	}
@@ -65,23 +65,23 @@ func TestMap(t *testing.T) {
 // Knowing the CPUs must not move a rank: nodes are chosen before they can be asked.
 func TestKnownPlacementStands(t *testing.T) {
 	for _, r := range []Request{{}, {N: 3}, {PPN: 2}, {N: 9, Order: Cyclic}} {
-		before := []Capacity{{"a", 2, 0}, {"b", 2, 0}, {"c", 1, 0}}
-		if !r.Known(before) {
+		before := []capacity{{"a", 2, 0}, {"b", 2, 0}, {"c", 1, 0}}
+		if !r.certain(before) {
 			t.Fatalf("%+v: not known", r)
 		}
 		after := slices.Clone(before)
 		for i := range after {
 			after[i].CPUs = 16
 		}
-		p, _, err := Map(before, r)
+		p, _, err := mapRanks(before, r)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if q, _, _ := Map(after, r); !slices.Equal(p.NodeOf, q.NodeOf) {
+		if q, _, _ := mapRanks(after, r); !slices.Equal(p.NodeOf, q.NodeOf) {
 			t.Errorf("%+v: nodes %v, with CPUs %v", r, p.NodeOf, q.NodeOf)
 		}
 	}
-	if (Request{}).Known([]Capacity{{"a", 0, 0}}) {
+	if (Request{}).certain([]capacity{{"a", 0, 0}}) {
 		t.Error("slots of a node with unknown CPUs are known")
 	}
 }
@@ -116,11 +116,11 @@ func TestFold(t *testing.T) {
 
 // A node that has gone gets no rank, and rank 0 no slot where it is to run no tasks.
 func TestMapGone(t *testing.T) {
-	p, warning, err := Map([]Capacity{{"here", 1, 1}, {"gone", -1, 0}, {"there", 0, 2}}, Request{RootIdle: true})
+	p, warning, err := mapRanks([]capacity{{"here", 1, 1}, {"gone", -1, 0}, {"there", 0, 2}}, Request{rootIdle: true})
 	if err != nil || warning != "" || !slices.Equal(p.NodeOf, []int{0, 2, 2}) || !slices.Equal(p.Slots, []int{0, 1, 1}) {
 		t.Errorf("%+v, %q, %v", p, warning, err)
 	}
-	p, _, err = Map([]Capacity{{"here", 1, 1}, {"gone", -1, 0}}, Request{PPN: 2})
+	p, _, err = mapRanks([]capacity{{"here", 1, 1}, {"gone", -1, 0}}, Request{PPN: 2})
 	if err != nil || !slices.Equal(p.NodeOf, []int{0, 0}) {
 		t.Errorf("%+v, %v", p, err)
 	}

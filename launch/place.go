@@ -12,7 +12,7 @@ func (j *job) place() bool {
 		return false
 	}
 	j.mergeTwins()
-	p, warning, err := Map(j.capacities(), j.Request)
+	p, warning, err := mapRanks(j.capacities(), j.Request)
 	if err != nil {
 		j.condemn(&verdict{status: StatusUsage, text: err.Error()})
 		return false

@@ -18,13 +18,13 @@ func (j *job) plan() bool {
 	for _, h := range j.Servers {
 		j.nodes = append(j.nodes, &node{index: len(j.nodes), host: h, server: true, running: map[int]bool{}})
 	}
-	if j.known = j.Known(j.capacities()); j.known {
-		p, _, err := Map(j.capacities(), j.Request)
+	if j.known = j.certain(j.capacities()); j.known {
+		p, _, err := mapRanks(j.capacities(), j.Request)
 		if err != nil {
 			j.condemn(&verdict{status: StatusUsage, text: err.Error()})
 			return false
 		}
-		j.keep(p.Used())
+		j.keep(p.used())
 	}
 	remote, all := j.copied(j.nodes), make([]int, len(j.nodes))
 	for i := range all {
@@ -85,10 +85,10 @@ func (j *job) keep(used []int) {
 	j.nodes = kept
 }
 
-func (j *job) capacities() []Capacity {
-	all := make([]Capacity, len(j.nodes))
+func (j *job) capacities() []capacity {
+	all := make([]capacity, len(j.nodes))
 	for i, n := range j.nodes {
-		all[i] = Capacity{Host: n.host.Host, Slots: n.host.Slots}
+		all[i] = capacity{Host: n.host.Host, Slots: n.host.Slots}
 		switch {
 		case n.missing || n.twin != nil:
 			all[i].Slots = -1

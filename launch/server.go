@@ -14,14 +14,14 @@ import (
 // ServerPort is where a ppserver listens unless it is told otherwise.
 const ServerPort = 60000
 
-// Server is the launcher for nodes on which a ppserver runs: it has the agent.
-type Server struct {
+// serverLauncher is the launcher for nodes on which a ppserver runs: it has the agent.
+type serverLauncher struct {
 	Keys      string // directory of keys; empty: door.DefaultDir
 	AcceptNew bool   // believe servers whose key is not known, and know them from then on
 }
 
 // Launch logs in to the servers.
-func (s *Server) Launch(ctx context.Context, nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error)) error {
+func (s *serverLauncher) Launch(ctx context.Context, nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error)) error {
 	ring, err := s.keyring()
 	if err != nil {
 		return err
@@ -32,7 +32,7 @@ func (s *Server) Launch(ctx context.Context, nodes []hostfile.Node, up func(i in
 	return nil
 }
 
-func (s *Server) keyring() (*door.Keyring, error) {
+func (s *serverLauncher) keyring() (*door.Keyring, error) {
 	dir := s.Keys
 	if dir == "" {
 		var err error

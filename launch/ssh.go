@@ -14,9 +14,9 @@ import (
 	"github.com/pprun/pprun/ssh"
 )
 
-// SSH is the launcher for nodes that are reached by ssh: one connection and one session for each, in which /bin/sh
+// sshLauncher is the launcher for nodes that are reached by ssh: one connection and one session for each, in which /bin/sh
 // becomes the agent.
-type SSH struct {
+type sshLauncher struct {
 	AcceptNew  bool
 	ConfigFile string                                                    // instead of the user's; empty: as ssh does
 	Passphrase func(ctx context.Context, keyFile string) ([]byte, error) // nil: ask on the terminal
@@ -32,7 +32,7 @@ const (
 )
 
 // Launch brings the agent to all nodes.
-func (s *SSH) Launch(ctx context.Context, nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error)) error {
+func (s *sshLauncher) Launch(ctx context.Context, nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error)) error {
 	launchEach(nodes, up, func(n hostfile.Node, aside func(func())) (io.ReadWriteCloser, error) { return s.launch(ctx, n, aside) })
 	return nil
 }
@@ -60,14 +60,14 @@ func launchEach(nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, e
 	all.Wait()
 }
 
-func (s *SSH) dial(ctx context.Context, n hostfile.Node, aside func(func())) (*ssh.Client, error) {
+func (s *sshLauncher) dial(ctx context.Context, n hostfile.Node, aside func(func())) (*ssh.Client, error) {
 	return ssh.Dial(ctx, n.Host, ssh.Config{
 		User: n.User, Port: n.Port, ConfigFile: s.ConfigFile, AcceptNew: s.AcceptNew,
 		Passphrase: s.Passphrase, Warn: s.Warn, Shared: &s.shared, KeepAlive: s.KeepAlive, Aside: aside,
 	})
 }
 
-func (s *SSH) launch(ctx context.Context, n hostfile.Node, aside func(func())) (*sshConn, error) {
+func (s *sshLauncher) launch(ctx context.Context, n hostfile.Node, aside func(func())) (*sshConn, error) {
 	client, err := s.dial(ctx, n, aside)
 	if err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func (s *SSH) launch(ctx context.Context, n hostfile.Node, aside func(func())) (
 }
 
 // become starts the shell and makes it an agent.
-func (s *SSH) become(ctx context.Context, client *ssh.Client) (*sshConn, error) {
+func (s *sshLauncher) become(ctx context.Context, client *ssh.Client) (*sshConn, error) {
 	session, err := client.Start(ctx, enterShell)
 	if err != nil {
 		return nil, err

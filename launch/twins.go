@@ -56,7 +56,7 @@ func (n *node) spelt() string {
 func (j *job) warnTwins() {
 	names := map[string][]string{}
 	for _, n := range j.members() {
-		if n.index == 0 && j.RootIdle { // which needs no CPU of it
+		if n.index == 0 && j.rootIdle { // which needs no CPU of it
 			continue
 		}
 		names[n.ready.BootID] = append(names[n.ready.BootID], n.spelt())
