@@ -125,7 +125,7 @@ func (k *call) forget() {
 // submit sends a task off. payload belongs to the call from here on: room for the task's head, the options of p, and the
 // argument.
 func (c *Comm) submit(ctx context.Context, k *call, p *plan, payload []byte, dst uint32) {
-	alone, payload, err := c.launch(ctx, k, p, payload)
+	alone, payload, err := c.prepare(ctx, k, p, payload)
 	if err != nil {
 		if k.large {
 			c.blobs.done(k)
@@ -144,8 +144,8 @@ func (c *Comm) submit(ctx context.Context, k *call, p *plan, payload []byte, dst
 	}
 }
 
-// launch makes what the hub gets of a call and puts it into the table. alone: it is the only one there.
-func (c *Comm) launch(ctx context.Context, k *call, p *plan, payload []byte) (alone bool, _ []byte, err error) {
+// prepare makes what the hub gets of a call and puts it into the table. alone: it is the only one there.
+func (c *Comm) prepare(ctx context.Context, k *call, p *plan, payload []byte) (alone bool, _ []byte, err error) {
 	k.size = uint32(min(len(payload), math.MaxUint32))
 	if at := taskHeadLen + len(p.task); len(payload)-at > inlineLen {
 		if payload, err = c.blobs.keepArgument(k, payload, at); err != nil {

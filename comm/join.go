@@ -35,35 +35,47 @@ func join(ctx context.Context, agent *place.Link, job place.Job, role place.Role
 		}
 	}
 	go c.watchAgent(agent)
+	var err error
 	if p.Rank > 0 {
-		l, err := c.dial(ctx, agent)
-		if err != nil {
-			c.left.Store(true)
-			return nil, err
-		}
-		c.orphaned = func(why string) { agent.Orphan(why) }
-		var stopped atomic.Bool // rank 0 is
-		agent.Hear(place.Told{Stopped: func(rank int, is bool) {
-			if rank == 0 {
-				stopped.Store(is)
-			}
-		}})
-		c.run(l, p.Heartbeat, stopped.Load, leave)
-		return c, nil
+		err = c.joinHub(ctx, agent, leave)
+	} else {
+		err = c.openHub(ctx, agent, signatures(fns), leave)
 	}
-	h := newHub(c)
-	h.informed = true
-	h.report = func(r place.Ran) { agent.Ran(r) }
-	h.missed = func(m place.Missed) { agent.Missed(m) }
-	d := newDoor(h, c, p, signatures(fns))
-	agent.Hear(place.Told{Died: d.died, Stopped: h.stopped})
-	d.open(agent.Listeners)
-	explainBy(func() string { return "rank 0 waits in Init for " + d.absent() + " to join" })
-	if err := c.host(ctx, d, leave); err != nil {
+	if err != nil {
 		c.left.Store(true)
 		return nil, err
 	}
 	return c, nil
+}
+
+// joinHub makes this process a rank above 0.
+func (c *Comm) joinHub(ctx context.Context, agent *place.Link, leave func(error)) error {
+	l, err := c.dial(ctx, agent)
+	if err != nil {
+		return err
+	}
+	c.orphaned = func(why string) { agent.Orphan(why) }
+	var stopped atomic.Bool // rank 0 is
+	agent.Hear(place.Told{Stopped: func(rank int, is bool) {
+		if rank == 0 {
+			stopped.Store(is)
+		}
+	}})
+	c.run(l, agent.Place.Heartbeat, stopped.Load, leave)
+	return nil
+}
+
+// openHub makes this process rank 0, and waits for the others.
+func (c *Comm) openHub(ctx context.Context, agent *place.Link, fns []signature, leave func(error)) error {
+	h := newHub(c)
+	h.informed = true
+	h.report = func(r place.Ran) { agent.Ran(r) }
+	h.missed = func(m place.Missed) { agent.Missed(m) }
+	d := newDoor(h, c, &agent.Place, fns)
+	agent.Hear(place.Told{Died: d.died, Stopped: h.stopped})
+	d.open(agent.Listeners)
+	explainBy(func() string { return "rank 0 waits in Init for " + d.absent() + " to join" })
+	return c.host(ctx, d, leave)
 }
 
 // checkPlace checks what must be true of every place.
@@ -129,8 +141,7 @@ func (c *Comm) host(ctx context.Context, d *door, leave func(error)) error {
 	return nil
 }
 
-// run makes a rank above 0 work on a link that was welcomed.
-// stopped says whether rank 0 is known to be stopped.
+// run makes a rank above 0 work on a link that was welcomed. stopped says whether rank 0 is known to be stopped.
 func (c *Comm) run(l *link, heartbeat time.Duration, stopped func() bool, leave func(error)) {
 	c.up = l
 	l.start()
