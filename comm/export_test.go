@@ -2,10 +2,12 @@ package comm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pprun/pprun/comm/frame"
@@ -145,4 +147,46 @@ func sayTo(p *place.Place, b []byte) (refusal string, err error) {
 		return string(payload), nil
 	}
 	return "", err
+}
+
+// Host makes this process rank 0, and may do so again once that is closed.
+func Host(ctx context.Context) (*Comm, error) { return sit(ctx, 0) }
+
+// Crowd makes this process all ranks but 0, and returns when rank 0 has closed.
+func Crowd(ctx context.Context) error {
+	env, _, err := place.FromEnviron()
+	if err != nil {
+		return err
+	}
+	errs := make([]error, env.Size)
+	var all sync.WaitGroup
+	for rank := 1; rank < env.Size; rank++ {
+		all.Go(func() {
+			c, err := sit(ctx, rank)
+			if err == nil {
+				err = c.Close()
+			}
+			errs[rank] = err
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// sit makes this process one rank of the job that its environment names.
+func sit(ctx context.Context, rank int) (*Comm, error) {
+	env, _, err := place.FromEnviron()
+	if err != nil {
+		return nil, err
+	}
+	env.Rank = rank
+	role := place.Serve
+	if rank == 0 {
+		role = place.SPMD
+	}
+	seat, err := place.TakeAs(ctx, env, role)
+	if err != nil {
+		return nil, err
+	}
+	return join(ctx, seat, nil, role, newSettings(nil), registered.freeze("a test"))
 }
