@@ -38,6 +38,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "tasking" {
 		beTasking()
 	}
+	if len(os.Args) > 1 && os.Args[1] == "limited" {
+		beLimited()
+	}
 	if len(os.Args) > 3 && os.Args[1] == "changing" {
 		beChanging(os.Args[2:])
 	}

@@ -10,6 +10,7 @@ import (
 type ender struct {
 	a      *agent
 	orders chan time.Duration
+	first  chan struct{} // closed at the first of them
 	over   chan struct{} // closed when nothing is left to end
 	work   sync.WaitGroup
 
@@ -18,7 +19,7 @@ type ender struct {
 }
 
 func newEnder(a *agent) *ender {
-	e := &ender{a: a, orders: make(chan time.Duration, 8), over: make(chan struct{})}
+	e := &ender{a: a, orders: make(chan time.Duration, 8), first: make(chan struct{}), over: make(chan struct{})}
 	e.work.Go(e.run)
 	return e
 }
@@ -32,6 +33,7 @@ func (e *ender) end(grace time.Duration) {
 	}
 	e.mu.Unlock()
 	if first {
+		close(e.first)
 		for _, r := range e.a.all() {
 			if r.alive() && !exiting(int(r.pid.Load())) { // else it is its own end, which others may have failed for
 				r.killed.Store(true)

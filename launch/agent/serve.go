@@ -89,7 +89,7 @@ func Serve(ctx context.Context, rwc io.ReadWriteCloser, cfg Config) error {
 	a.reaper = newReaper()
 	a.ender = newEnder(a)
 	adoptOrphans()
-	defer context.AfterFunc(ctx, func() { a.lost(context.Cause(ctx)) })()
+	defer context.AfterFunc(ctx, func() { a.heed(context.Cause(ctx)) })()
 	stop := make(chan struct{})
 	var clock sync.WaitGroup
 	clock.Go(func() { a.clock(stop) })
@@ -124,6 +124,17 @@ func Serve(ctx context.Context, rwc io.ReadWriteCloser, cfg Config) error {
 // errNoJob is returned by Serve when the launcher has gone before it started anything, or was rank 0 itself: it will have
 // said why, or have been seen to end.
 var errNoJob = errors.New("the launcher is gone")
+
+// heed obeys an order to end that came to this process. Who gives it to all processes of a job at once, as Slurm does when
+// the time is over, gives it to the launcher too, which then ends the ranks in order and hears what they have still to say.
+func (a *agent) heed(order error) {
+	select {
+	case <-a.ender.first:
+	case <-a.life.Done():
+	case <-time.After(patience):
+		a.lost(order)
+	}
+}
 
 // lost ends the conversation: whoever reads, sends or waits for credit returns.
 func (a *agent) lost(cause error) {
