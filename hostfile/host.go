@@ -43,45 +43,17 @@ func (p *parser) host(t token, m mention) {
 	if isURL {
 		rest = strings.TrimSuffix(rest, "/")
 	}
-	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
-		if m.User != "" {
-			p.fail(t.col, t.text, oneUser)
-			return
-		}
-		m.User, rest = rest[:at], rest[at+1:]
-		if !validUser(m.User) || strings.Contains(m.User, "@") {
-			p.fail(t.col, t.text, wantUser+", then @ and the host")
-			return
-		}
+	rest, ok := p.user(t, &m, rest)
+	if !ok {
+		return
 	}
-	expr, number, ok := splitNumber(rest)
-	if ok {
-		to, max, want := &m.Slots, maxSlots, wantSlots
-		given, one := m.keyed, oneSlots
-		if isURL {
-			to, max, want = &m.Port, maxPort, wantPort
-			given, one = m.Port != 0, onePort
-		}
-		if given {
-			p.fail(t.col, t.text, one)
-			return
-		}
-		v, err := parseNumber(number, max)
-		if err != nil {
-			p.fail(t.col+strings.LastIndexByte(t.text, ':')+1, t.text, want+" after the colon")
-			return
-		}
-		*to = v
+	expr, number, given := splitNumber(rest)
+	if given && !p.afterColon(t, &m, number, isURL) {
+		return
 	}
-	names := []string{expr}
-	if address, isIPv6 := unbracket(expr); isIPv6 {
-		names[0] = address
-	} else if strings.ContainsAny(expr, "[]") {
-		var err *Error
-		if names, err = expandItem(expr, MaxHosts); err != nil {
-			p.fail(t.col+strings.LastIndex(t.text, expr)+err.Column-1, err.Found, err.Want)
-			return
-		}
+	names, ok := p.names(t, expr)
+	if !ok {
+		return
 	}
 	for _, name := range names {
 		if _, err := netip.ParseAddr(name); err != nil && strings.Contains(name, ":") {
@@ -97,6 +69,61 @@ func (p *parser) host(t token, m mention) {
 			return
 		}
 	}
+}
+
+// user takes the user off an item, if it has one.
+func (p *parser) user(t token, m *mention, item string) (rest string, ok bool) {
+	at := strings.LastIndexByte(item, '@')
+	if at < 0 {
+		return item, true
+	}
+	if m.User != "" {
+		p.fail(t.col, t.text, oneUser)
+		return "", false
+	}
+	m.User = item[:at]
+	if !validUser(m.User) || strings.Contains(m.User, "@") {
+		p.fail(t.col, t.text, wantUser+", then @ and the host")
+		return "", false
+	}
+	return item[at+1:], true
+}
+
+// afterColon takes in the number behind an item's colon: slots, or in a URL the port.
+func (p *parser) afterColon(t token, m *mention, number string, isURL bool) (ok bool) {
+	to, max, want := &m.Slots, maxSlots, wantSlots
+	given, one := m.keyed, oneSlots
+	if isURL {
+		to, max, want = &m.Port, maxPort, wantPort
+		given, one = m.Port != 0, onePort
+	}
+	if given {
+		p.fail(t.col, t.text, one)
+		return false
+	}
+	v, err := parseNumber(number, max)
+	if err != nil {
+		p.fail(t.col+strings.LastIndexByte(t.text, ':')+1, t.text, want+" after the colon")
+		return false
+	}
+	*to = v
+	return true
+}
+
+// names are the hosts of an expression.
+func (p *parser) names(t token, expr string) (names []string, ok bool) {
+	if address, isIPv6 := unbracket(expr); isIPv6 {
+		return []string{address}, true
+	}
+	if !strings.ContainsAny(expr, "[]") {
+		return []string{expr}, true
+	}
+	names, err := expandItem(expr, MaxHosts)
+	if err != nil {
+		p.fail(t.col+strings.LastIndex(t.text, expr)+err.Column-1, err.Found, err.Want)
+		return nil, false
+	}
+	return names, true
 }
 
 // splitNumber splits host:N. An IPv6 address is split only behind its bracket.
