@@ -102,7 +102,7 @@ func (f *farmed) start(host string) {
 		lines = append(lines, line)
 	}
 	address := regexp.QuoteMeta(f.Host(host).Addr()) + ":60000"
-	want := `^ppserver on ` + address + `, \d+ workers, key SHA256:\S+\nuse it with: pprun --servers ` + address + ` ./prog\n.*known_servers: ` + address + ` ed25519 \S+\n$`
+	want := `^ppserver on ` + address + `, slots: \d+, key SHA256:\S+\nuse it with: pprun --servers ` + address + ` ./prog\n.*known_servers: ` + address + ` ed25519 \S+\n$`
 	if said := strings.Join(lines, ""); !regexp.MustCompile(want).MatchString(said) {
 		f.t.Errorf("ppserver says:\n%swant %s", said, want)
 	}

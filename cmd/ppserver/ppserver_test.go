@@ -70,7 +70,7 @@ func start(t *testing.T, args ...string) *running {
 	})
 	r.stdout = bufio.NewReader(out)
 	line, err := r.stdout.ReadString('\n')
-	m := regexp.MustCompile(`^ppserver on (127\.0\.0\.1:\d+), \d+ workers, key SHA256:`).FindStringSubmatch(line)
+	m := regexp.MustCompile(`^ppserver on (127\.0\.0\.1:\d+), slots: \d+, key SHA256:`).FindStringSubmatch(line)
 	if m == nil {
 		r.cmd.Wait()
 		t.Fatalf("ppserver says %q, %v\n%s", line, err, &r.stderr)

@@ -22,7 +22,7 @@ type quotas struct {
 const (
 	maxClients   = 64
 	maxPerKey    = 16
-	maxRanks     = 256 // or the workers, if there are more
+	maxRanks     = 256 // or the CPUs, if there are more
 	maxUpload    = 1 << 30
 	maxProcesses = 4096 // where control groups count them
 	minProcesses = 64

@@ -138,7 +138,7 @@ func (s *server) share() error {
 // greet tells who started it what it needs to know.
 func (s *server) greet(ring *door.Keyring) {
 	at := s.listener.Addr().String()
-	fmt.Printf("ppserver on %s, %d workers, key %s\n", at, s.workers, s.key)
+	fmt.Printf("ppserver on %s, slots: %d, key %s\n", at, s.workers, s.key)
 	loopback, how := s.listener.Addr().(*net.TCPAddr).IP.IsLoopback(), " ./prog"
 	switch {
 	case loopback:

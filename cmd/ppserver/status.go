@@ -23,7 +23,7 @@ type report struct {
 	Address string         `json:"address"`
 	Key     string         `json:"key"`
 	Uptime  float64        `json:"uptime"` // seconds
-	Workers int            `json:"workers"`
+	Slots   int            `json:"slots"`
 	Logins  int            `json:"logins"`
 	Refused int            `json:"refused"`
 	Clients []clientReport `json:"clients"` // oldest first
@@ -43,7 +43,7 @@ type clientReport struct {
 
 // report makes it.
 func (s *server) report() report {
-	r := report{Address: s.listener.Addr().String(), Key: s.key, Uptime: time.Since(s.began).Seconds(), Workers: s.workers, Clients: []clientReport{}}
+	r := report{Address: s.listener.Addr().String(), Key: s.key, Uptime: time.Since(s.began).Seconds(), Slots: s.workers, Clients: []clientReport{}}
 	r.Cache = agent.CacheUsage(s.user.lookup, s.user.uid())
 	s.refused.mu.Lock()
 	r.Refused = s.refused.all
@@ -113,7 +113,7 @@ func (r *report) write(w io.Writer) error {
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "ppserver on %s, up %s, key %s\n", shown(r.Address), short(r.Uptime), shown(r.Key))
-	fmt.Fprintf(t, "slots: %d, %d in use, %d free\n", r.Workers, used, max(0, r.Workers-used))
+	fmt.Fprintf(t, "slots: %d, %d in use, %d free\n", r.Slots, used, max(0, r.Slots-used))
 	fmt.Fprintf(t, "clients: %d now, %d since the start, %d refused\n", len(r.Clients), r.Logins, r.Refused)
 	for _, c := range r.Clients {
 		program := shown(c.Program)
