@@ -50,7 +50,7 @@ type Comm struct {
 	mail      mailbox
 	blobs     blobs
 	memo      memo
-	then      callbacks
+	then      series // callbacks
 	questions questions
 	bells     sync.Pool                                // of *bell; not shared, since channels stay in their synctest bubble
 	left      atomic.Bool                              // the agent link is no longer needed

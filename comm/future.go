@@ -2,7 +2,6 @@ package comm
 
 import (
 	"context"
-	"sync"
 	"unsafe"
 )
 
@@ -139,49 +138,5 @@ func (f *Future[R]) Then(fn func(R, error)) *Future[R] {
 	return g
 }
 
-// callbacks runs functions one after another, in a goroutine that lives while there are any.
-type callbacks struct {
-	mu    sync.Mutex
-	queue []func()
-	busy  bool
-	done  sync.Cond
-}
-
 // orphans runs the callbacks of futures that have no Comm.
-var orphans callbacks
-
-func (q *callbacks) add(fn func()) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.queue = append(q.queue, fn)
-	if !q.busy {
-		q.busy = true
-		go q.run()
-	}
-}
-
-func (q *callbacks) run() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for len(q.queue) > 0 {
-		fn := q.queue[0]
-		q.queue = q.queue[1:]
-		q.mu.Unlock()
-		fn()
-		q.mu.Lock()
-	}
-	q.busy = false
-	if q.done.L != nil {
-		q.done.Broadcast()
-	}
-}
-
-// wait waits until no callback is left.
-func (q *callbacks) wait() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.done.L = &q.mu
-	for q.busy {
-		q.done.Wait()
-	}
-}
+var orphans series

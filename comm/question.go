@@ -8,12 +8,9 @@ import (
 
 // Questions are what a rank has asked others and not been told yet, and what it is asked and answers later.
 type questions struct {
-	mu     sync.Mutex
-	asking table[chan answer]
-	queue  []func() // answers to be given
-	busy   bool     // a goroutine gives them
-	over   bool
-	work   sync.WaitGroup
+	mu      sync.Mutex // guards asking, and is held to add to answers
+	asking  table[chan answer]
+	answers series // to be given
 }
 
 type answer struct {
@@ -50,40 +47,17 @@ func (q *questions) answered(id uint64, a answer) {
 	}
 }
 
-// later has f called soon, by a goroutine that calls one after another.
+// later has f called soon, after all others.
 func (q *questions) later(f func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.over || len(q.queue) == maxAsked {
-		return
-	}
-	q.queue = append(q.queue, f)
-	if !q.busy {
-		q.busy = true
-		q.work.Go(q.run)
+	if q.answers.len() < maxAsked {
+		q.answers.add(f)
 	}
 }
 
-func (q *questions) run() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for len(q.queue) > 0 {
-		f := q.queue[0]
-		q.queue = q.queue[1:]
-		q.mu.Unlock()
-		f()
-		q.mu.Lock()
-	}
-	q.busy = false
-}
-
-// close waits for the answers that are being given, and lets no more begin.
-func (q *questions) close() {
-	q.mu.Lock()
-	q.over, q.queue = true, nil
-	q.mu.Unlock()
-	q.work.Wait()
-}
+// close waits for the answer that is being given, and lets no more begin.
+func (q *questions) close() { q.answers.stop() }
 
 func askHeader(kind frame.Kind, src, dst int, question uint64) frame.Header {
 	return frame.Header{Kind: kind, Src: uint32(src), Dst: uint32(dst), ID: question}

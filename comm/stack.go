@@ -8,7 +8,7 @@ import (
 // Names of functions below which a goroutine runs a task, or a function given to Then.
 const (
 	taskFrame     = "github.com/pprun/pprun/comm.(*running).call"
-	callbackFrame = "github.com/pprun/pprun/comm.(*callbacks).run"
+	callbackFrame = "github.com/pprun/pprun/comm.(*series).run"
 )
 
 // within says whether this goroutine was called through one of some functions. It is for methods that have no context to
