@@ -8,6 +8,7 @@
 //	launch    start pprun's agent on every node: over one ssh session each, or as a process of its own here
 //	place     give every rank a node, a local rank and a share of the CPUs
 //	stage     compress the program once and stream it to the nodes that do not have it
+//	preflight refuse what cannot come up, by the limits of the nodes
 //	listen    with several nodes, have rank 0's node open the hub's ports, and sign everybody's certificate
 //	start     start all ranks, once every node is ready for them
 //	attend    relay output, input, signals, and links of ranks that cannot reach rank 0, until the last rank has ended;
