@@ -70,7 +70,7 @@ func (c *Config) attach() error {
 func (a *attached) run() {
 	defer close(a.ended)
 	j := a.job
-	if j.plan() && j.launch() && j.place() && j.stage() && j.listen() && j.start() {
+	if j.begin() {
 		a.env = place.Env{
 			Agent: j.nodes[0].socket, Size: j.placement.Size(), LocalSize: len(j.nodes[0].ranks), Nodes: len(j.nodes), Job: j.id,
 		}

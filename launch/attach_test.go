@@ -29,6 +29,7 @@ var programs = map[string]func(){
 	"init":  initialise,
 	"idle":  func() { comm.Main(idle, comm.Via(launch.Local(3)), comm.Slots(2)) },
 	"usage": func() { comm.Main(farm, comm.Via(launch.Local(0))) },
+	"crowd": crowd,
 	"early": early,
 	"late":  late,
 }
@@ -101,6 +102,12 @@ func initialise() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// crowd wants more ranks than may open files.
+func crowd() {
+	syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 160, Max: 160})
+	comm.Main(farm, comm.Via(launch.Local(48)))
 }
 
 // early ends on rank 1 before it has come to Main.
@@ -219,6 +226,7 @@ func TestAttached(t *testing.T) {
 	begin(t, "init").finish(0, "100 tasks of rank 0 of 3\n", "")
 	begin(t, "early").finish(7, "", ": exit status 7: job aborted, 2 other ranks ended\n")
 	begin(t, "usage").finish(64, "", "pprun: launch.Local(0) and no other machine: nobody would run a task\n")
+	begin(t, "crowd").finish(125, "", ": 48 ranks are too many: their agent needs ")
 	begin(t, "late").finish(1, "", ") did not join: no answer within 100ms\n")
 }
 

@@ -117,10 +117,15 @@ func Run(ctx context.Context, c Config) (status int, err error) {
 		}
 	}
 	j := newJob(ctx, c)
-	if j.plan() && j.launch() && j.place() && j.stage() && j.preflight() && j.listen() && j.start() {
+	if j.begin() {
 		j.attend()
 	}
 	return j.end()
+}
+
+// begin does all up to the start of the ranks.
+func (j *job) begin() bool {
+	return j.plan() && j.launch() && j.place() && j.stage() && j.preflight() && j.listen() && j.start()
 }
 
 // fill sets defaults.
