@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	pieceLen   = chunkLen // bytes that are asked for at once
-	fetchAhead = 8        // pieces of a fetch under way
+	pieceLen   = partLen // bytes that are asked for at once
+	fetchAhead = 8       // pieces of a fetch under way
 )
 
 // A fetch is a blob on its way to this rank. Pieces come in the order in which they were asked for.

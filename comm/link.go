@@ -12,7 +12,7 @@ import (
 
 // A link carries frames between the hub and a process with one rank or several. Many goroutines append to one buffer;
 // whoever flushes writes what is there if the connection takes it at once, and leaves the rest to the writer goroutine.
-// Large payloads are not copied: they queue apart, and one chunk is written at a time, after all the small frames.
+// Large payloads are not copied: they queue apart, and one part is written at a time, after all the small frames.
 type link struct {
 	conn    io.ReadWriteCloser
 	reader  *frame.Reader
@@ -26,7 +26,7 @@ type link struct {
 	mu      sync.Mutex // guards the fields below
 	out     []byte     // frames to be written
 	spare   []byte     // an empty buffer
-	bulk    []chunk    // large payloads to be written after out, and what must not overtake them
+	bulk    []part     // large payloads to be written after out, and what must not overtake them
 	rest    []byte     // what a try left over, before all others
 	writing bool       // somebody writes
 	handed  bool       // that is the writer goroutine's job now
@@ -40,8 +40,8 @@ type link struct {
 	ended  chan struct{} // closed when the hub's reader of it has ended
 }
 
-// A chunk is a frame with a payload that is not copied.
-type chunk struct {
+// A part is a frame with a payload that is not copied.
+type part struct {
 	head    frame.Header
 	payload []byte
 }
@@ -63,27 +63,27 @@ func (l *link) send(h frame.Header, payload []byte) {
 	switch {
 	case l.err != nil:
 	case len(payload) > lentLen:
-		l.sendChunks(h, payload)
+		l.sendParts(h, payload)
 	case len(l.bulk) > 0 && l.behind(h):
-		l.bulk = append(l.bulk, chunk{h, bytes.Clone(payload)})
+		l.bulk = append(l.bulk, part{h, bytes.Clone(payload)})
 	default:
 		l.out = frame.Append(l.out, h, payload)
 	}
 }
 
-// sendChunks queues a large payload.
-func (l *link) sendChunks(h frame.Header, payload []byte) {
+// sendParts queues a large payload.
+func (l *link) sendParts(h frame.Header, payload []byte) {
 	last := h.Flags
-	for len(payload) > chunkLen {
+	for len(payload) > partLen {
 		h.Flags = last | frame.More
-		l.bulk = append(l.bulk, chunk{h, payload[:chunkLen:chunkLen]})
-		payload = payload[chunkLen:]
+		l.bulk = append(l.bulk, part{h, payload[:partLen:partLen]})
+		payload = payload[partLen:]
 	}
 	h.Flags = last
-	l.bulk = append(l.bulk, chunk{h, payload})
+	l.bulk = append(l.bulk, part{h, payload})
 }
 
-// behind says whether a small frame must not overtake the queued chunks: messages of one rank to another keep their
+// behind says whether a small frame must not overtake the queued parts: messages of one rank to another keep their
 // order, a task its cancel, and what came of a rank the word that it is lost.
 func (l *link) behind(h frame.Header) bool {
 	if h.Kind == kindCancel || h.Kind == kindMembers {
@@ -208,7 +208,7 @@ func (l *link) drain() {
 			l.keep(b)
 		default:
 			c := l.bulk[0]
-			l.bulk[0] = chunk{}
+			l.bulk[0] = part{}
 			l.bulk = l.bulk[1:]
 			l.mu.Unlock()
 			err = frame.Write(l.conn, c.head, c.payload)

@@ -88,7 +88,7 @@ func (c *Comm) SendMessage(ctx context.Context, dst int, tag uint64, b []byte) e
 	order.Lock()
 	defer order.Unlock()
 	for first := true; first || len(b) > 0; first = false {
-		part := b[:min(len(b), chunkLen)]
+		part := b[:min(len(b), partLen)]
 		b = b[len(part):]
 		h := frame.Header{Kind: kindMessage, Src: uint32(c.rank), Dst: uint32(dst), ID: tag}
 		if len(b) > 0 {

@@ -41,7 +41,7 @@ import (
 //	rank -> hub   bye      this rank has called Close, and serves on
 //	hub  -> rank  bye      all ranks have: the link ends
 //
-// src and dst of the header are ranks. A payload above chunkLen travels as several frames (frame.More).
+// src and dst of the header are ranks. A payload above partLen travels as several frames (frame.More).
 const (
 	kindHello   frame.Kind = 1  // CBOR hello
 	kindWelcome frame.Kind = 2  // CBOR welcome
@@ -93,7 +93,7 @@ const anyRank = 1<<32 - 1
 
 const (
 	lentLen   = 64 << 10 // a payload up to this length is lent to whom it is sent, a longer one is given away
-	chunkLen  = 1 << 20  // the most payload that one frame carries, so that no message blocks the others
+	partLen   = 1 << 20  // the most payload that one frame carries, so that no message blocks the others
 	inlineLen = 8 << 20  // the longest argument or result that is sent; what is longer is fetched, which takes as long
 	maxLen    = 1 << 30  // the longest message
 )
@@ -102,7 +102,7 @@ const (
 var (
 	upLimits = frame.Limits{
 		kindHello: 1 << 20, kindDiffer: 4 << 20,
-		kindSubmit: chunkLen, kindResult: chunkLen, kindMessage: chunkLen, kindAbort: 64 << 10,
+		kindSubmit: partLen, kindResult: partLen, kindMessage: partLen, kindAbort: 64 << 10,
 		kindCancel: frame.NoPayload, kindYield: frame.NoPayload, kindResume: frame.NoPayload,
 		kindAck: frame.NoPayload, kindBye: frame.NoPayload, kindSlots: frame.NoPayload, kindReturn: frame.NoPayload,
 		kindAsk: 1, kindAnswer: maxAnswer,
@@ -111,7 +111,7 @@ var (
 	}
 	downLimits = frame.Limits{
 		kindWelcome: 4 << 20, kindRefuse: 64 << 10, kindDiffer: 4 << 20,
-		kindRun: chunkLen, kindResult: chunkLen, kindMessage: chunkLen, kindLost: 64 << 10, kindMembers: 4 << 20,
+		kindRun: partLen, kindResult: partLen, kindMessage: partLen, kindLost: 64 << 10, kindMembers: 4 << 20,
 		kindCancel: frame.NoPayload, kindAck: frame.NoPayload, kindBye: frame.NoPayload,
 		kindAsk: 1, kindAnswer: maxAnswer,
 		kindOffer: blobRefLen, kindFetch: fetchLen, kindPiece: pieceLen, kindMissing: frame.NoPayload,

@@ -121,7 +121,7 @@ func TestAssembler(t *testing.T) {
 // TestUnfinished lets a rank begin one task after another, and finish none.
 func TestUnfinished(t *testing.T) {
 	var a assembler
-	piece := make([]byte, chunkLen)
+	piece := make([]byte, partLen)
 	h := frame.Header{Kind: kindSubmit, Src: 1, Dst: anyRank}
 	begin := func(n int) (err error) {
 		for i := range n {
