@@ -185,7 +185,8 @@ func TestItems(t *testing.T) {
 	}
 }
 
-// FuzzDecode decodes anything as everything, and as an error: it must neither panic nor blow up, and what it accepts must survive another trip.
+// FuzzDecode decodes anything as everything, and as an error: it must neither panic nor blow up, and what it accepts
+// must survive another trip.
 func FuzzDecode(f *testing.F) {
 	var all []*codec
 	for _, t := range []reflect.Type{

@@ -85,7 +85,8 @@ func TestSharedByNode(t *testing.T) {
 	}
 }
 
-// hugeLens are more than 31 and more than 32 bits can count where COMM_TEST_HUGE is set, as .ci/run does for a step of its own.
+// hugeLens are more than 31 and more than 32 bits can count where COMM_TEST_HUGE is set, as .ci/run does for a step of
+// its own.
 func hugeLens() []int {
 	if os.Getenv("COMM_TEST_HUGE") != "" {
 		return []int{2<<30 + 1, 4<<30 + 5}

@@ -42,10 +42,11 @@ func (c *Comm) AddNodes(ctx context.Context, names ...string) error {
 	return nil
 }
 
-// RemoveNode takes a machine out of the job: its ranks are given no more tasks, and their processes end when those are done
-// that they have, or that were submitted for them alone; none is lost. Nodes has its name. Tasks that are submitted for its
-// ranks alone from then on fail with a LostError, and so does Get of a Ref that one of them shared. Only rank 0 may call it, for another machine than its own. If ctx ends
-// before, nothing new runs there still, and RemoveNode may be called again. In jobs of pprun all ranks have to call Main.
+// RemoveNode takes a machine out of the job: its ranks are given no more tasks, and their processes end when those are
+// done that they have, or that were submitted for them alone; none is lost. Nodes has its name. Tasks that are
+// submitted for its ranks alone from then on fail with a LostError, and so does Get of a Ref that one of them shared.
+// Only rank 0 may call it, for another machine than its own. If ctx ends before, nothing new runs there still, and
+// RemoveNode may be called again. In jobs of pprun all ranks have to call Main.
 func (c *Comm) RemoveNode(ctx context.Context, name string) error {
 	h, err := c.ownHub()
 	var node int

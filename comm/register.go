@@ -41,8 +41,9 @@ type function struct {
 // and types that marshal themselves (encoding.BinaryMarshaler). What is in an any keeps its value and not its type: every
 // integer arrives as int64 (a larger one as big.Int), a time.Duration too, a slice as []any, a struct as map[string]any.
 //
-// The options are defaults for the function's tasks. Register panics, naming file and line, on an empty or taken name, a
-// nil function, a type that cannot be encoded, as one that contains itself, an option with a bad value, and after Init or Main.
+// The options are defaults for the function's tasks. Register panics, naming file and line, on an empty or taken name,
+// a nil function, a type that cannot be encoded, as one that contains itself, an option with a bad value, and after
+// Init or Main.
 func Register[A, R any](name string, f func(ctx context.Context, a A) (R, error), opts ...Option) *Func[A, R] {
 	fn := &function{name: name, where: caller(1)}
 	if fn.options = fn.options.with(opts); fn.options != nil && fn.options.err != nil {

@@ -77,7 +77,8 @@ type message struct {
 	sent    chan struct{} // closed once it is sent; may be nil
 }
 
-// connect takes up the connection to the node's agent, and beats there. Events go to events until the connection ends, which is the last.
+// connect takes up the connection to the node's agent, and beats there. Events go to events until the connection ends,
+// which is the last.
 func (n *node) connect(rwc io.ReadWriteCloser, beat time.Duration, out *output, streams *exchange, events chan<- event) {
 	n.up = true
 	n.conn = agent.NewConn(rwc)

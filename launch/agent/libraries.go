@@ -27,8 +27,8 @@ func loaderOf(f *elf.File) string {
 // libraryDirs are where glibc's loader looks besides its cache, on one distribution or another.
 var libraryDirs = []string{"/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib"}
 
-// missingLibraries are the shared libraries that f names and nothing on this node provides, path included. It only judges programs for
-// glibc on systems that keep its cache: elsewhere loaders look in places of their own.
+// missingLibraries are the shared libraries that f names and nothing on this node provides, path included. It only
+// judges programs for glibc on systems that keep its cache: elsewhere loaders look in places of their own.
 func missingLibraries(f *elf.File, loader, path string) []string {
 	known, err := os.ReadFile("/etc/ld.so.cache")
 	if err != nil || !strings.Contains(filepath.Base(loader), "ld-linux") {

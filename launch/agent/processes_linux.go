@@ -43,7 +43,8 @@ func processes() []process {
 	return ps
 }
 
-// readProcess reads the first fields of /proc/PID/stat (proc_pid_stat(5)): pid (command) state ppid pgrp session tty tpgid flags.
+// readProcess reads the first fields of /proc/PID/stat (proc_pid_stat(5)): pid (command) state ppid pgrp session tty
+// tpgid flags.
 func readProcess(pid int, buf []byte) (process, bool) {
 	fd, err := syscall.Open("/proc/"+strconv.Itoa(pid)+"/stat", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 	if err != nil {

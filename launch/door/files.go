@@ -24,8 +24,9 @@ const (
 // ReadOwn reads a file that may name keys, and who may use them: nobody but root must have been able to write it.
 func ReadOwn(path string) ([]byte, error) { return readOwn(path, public) }
 
-// readOwn reads a file that only this user, or root, could have written: a regular file of ours, or one of root's that is no
-// secret, in a directory of ours or root's, which nobody else may change. The error of one that is not there is fs.ErrNotExist.
+// readOwn reads a file that only this user, or root, could have written: a regular file of ours, or one of root's that
+// is no secret, in a directory of ours or root's, which nobody else may change. The error of one that is not there is
+// fs.ErrNotExist.
 func readOwn(path string, forbidden fs.FileMode) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, syscall.ELOOP) {

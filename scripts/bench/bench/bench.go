@@ -86,7 +86,8 @@ func Print(w io.Writer, unit string, rows []Row) {
 	tw.Flush()
 }
 
-// Milliseconds measures how long a command takes from start to end, in milliseconds. A run longer than limit is ended and is an error.
+// Milliseconds measures how long a command takes from start to end, in milliseconds. A run longer than limit is ended
+// and is an error.
 func Milliseconds(limit time.Duration, name string, args ...string) (float64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()

@@ -10,7 +10,8 @@
 //
 //	go run ./scripts/bench/tasks -servers -ways single,gather -ppft DIR
 //
-// which compares workers on other machines: those of two ppservers with those of two servers of Parallel Python. CPU is the processor time of all processes of a peer together.
+// which compares workers on other machines: those of two ppservers with those of two servers of Parallel Python. CPU is
+// the processor time of all processes of a peer together.
 //
 //	go run ./cmd/pprun -n 3 ./scripts/bench/tasks
 //
