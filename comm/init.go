@@ -32,7 +32,7 @@ func newSettings(opts []InitOption) settings {
 	return s
 }
 
-// Slots sets how many tasks this rank runs at once, in place of its share of the node's processors. With 0 it runs none
+// Slots sets how many tasks this rank runs at once, in place of its share of the node's CPUs. With 0 it runs none
 // but those of OnAll. Give each rank its own, for instance by os.Getenv("PPRUN_RANK").
 func Slots(n int) InitOption { return func(s *settings) { s.slots = max(0, n) } }
 

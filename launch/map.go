@@ -98,7 +98,7 @@ func mapRanks(nodes []capacity, r Request) (p Placement, warning string, err err
 		if r.NoOversubscribe {
 			return p, "", fmt.Errorf("%s: add hosts or leave out --no-oversubscribe", over)
 		}
-		warning = over + ": they share processors"
+		warning = over + ": they share CPUs"
 	}
 	p.deal(nodes, r)
 	return p, warning, nil

@@ -227,7 +227,7 @@ func onServers(t *testing.T, s *session, b block) {
 	}
 }
 
-var noise = regexp.MustCompile(`^go: |^\tgo mod tidy|: they share processors\n$`)
+var noise = regexp.MustCompile(`^go: |^\tgo mod tidy|: they share CPUs\n$`)
 
 // output is what a terminal would show, but for what go says on its way and the warning that this machine has few
 // processors.

@@ -15,7 +15,7 @@ import (
 )
 
 // groups makes a control group for each client, all of the same weight, below the server's own: busy clients get equal
-// shares of the processors, however many processes each has (cgroups(7)). Either version of them will do.
+// shares of the CPUs, however many processes each has (cgroups(7)). Either version of them will do.
 type groups struct {
 	parents []groupDir // empty: this server may make none
 	n       atomic.Int64
@@ -56,7 +56,7 @@ func findGroups(root string, own []byte) (*groups, error) {
 		}
 	}
 	if !g.have("cpu") {
-		return nil, errors.New("none with a share of the processors")
+		return nil, errors.New("none with a share of the CPUs")
 	}
 	g.sweep()
 	probe, err := g.make(quotas{})

@@ -1,6 +1,6 @@
 // Dynamicslots computes the natural logarithm of 2 six times over, with 1, 2, 4, 8, 16 and again 1 slots in the whole job:
 // Parallel Python's dynamic_ncpus.py. Look at SetSlots, and at the times: they fall until there are as many slots as
-// processors. The parts are added up in order, so that the sum is the same to the last bit, whatever ran where.
+// CPUs. The parts are added up in order, so that the sum is the same to the last bit, whatever ran where.
 //
 //	go run ./cmd/pprun ./examples/dynamicslots
 package main

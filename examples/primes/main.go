@@ -1,8 +1,8 @@
 // Primes sums the prime numbers below several limits, one task each: the first example of Parallel Python.
 //
 //	go run ./examples/primes                      tasks run on the cores of this process
-//	go run ./cmd/pprun ./examples/primes          on processes, one for each core
-//	pprun --hosts FILE ./examples/primes          on every core of every host in FILE
+//	go run ./cmd/pprun ./examples/primes          on processes, one for each CPU
+//	pprun --hosts FILE ./examples/primes          on every CPU of every host in FILE
 package main
 
 import (

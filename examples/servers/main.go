@@ -1,7 +1,7 @@
 // Command servers finds its machines itself, without pprun: those whose names are its arguments, on each of which a
 // ppserver runs, and this one.
 //
-//	go run ./examples/servers                       every core of this machine
+//	go run ./examples/servers                       every CPU of this machine
 //	go run ./examples/servers node-1 node-2:7070    and of two others
 package main
 
