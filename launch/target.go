@@ -2,7 +2,6 @@ package launch
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -17,19 +16,6 @@ type target struct {
 	file   string // what is staged to the other nodes; empty: nothing is, path is there
 	header header // of file
 	remove func() // what was built; may be nil
-}
-
-// A failure is a verdict on the way: an error with an exit status.
-type failure struct {
-	status int
-	text   string
-}
-
-func (f *failure) Error() string   { return f.text }
-func (f *failure) ExitStatus() int { return f.status }
-
-func failf(status int, format string, args ...any) *failure {
-	return &failure{status, fmt.Sprintf(format, args...)}
 }
 
 // isSource says whether c.Target is Go source, which has to be built: a .go file or a package directory. A program on
