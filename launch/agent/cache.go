@@ -46,13 +46,16 @@ func cacheDirsOf(env func(string) string, uid int) []string {
 	return dirs
 }
 
-// openCache opens the cache at path, which it makes if create is set.
-func openCache(path string, create bool) (*cache, error) {
-	if create {
-		if err := os.MkdirAll(path, 0o700); err != nil {
-			return nil, errors.New(reason(err))
-		}
+// makeCache opens the cache at path, and makes it if it is not there.
+func makeCache(path string) (*cache, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, errors.New(reason(err))
 	}
+	return openCache(path)
+}
+
+// openCache opens the cache at path.
+func openCache(path string) (*cache, error) {
 	path, err := own.Dir(path)
 	if err != nil {
 		return nil, err

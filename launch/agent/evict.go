@@ -176,7 +176,7 @@ func (c *cache) twin(f *os.File, digest string, names []string) bool {
 
 // tidy evicts from the cache that a program has just come to.
 func (a *agent) tidy(path string) {
-	c, err := openCache(path, false)
+	c, err := openCache(path)
 	if err != nil {
 		return
 	}

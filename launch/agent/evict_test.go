@@ -50,7 +50,7 @@ func TestEvict(t *testing.T) {
 		{2000, "young used"},           // then what was used least recently
 		{0, "used"},
 	} {
-		c, err := openCache(filepath.Join(t.TempDir(), "cache"), true)
+		c, err := makeCache(filepath.Join(t.TempDir(), "cache"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,7 +98,7 @@ func TestEvict(t *testing.T) {
 func TestEvictionRace(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cache")
 	open := func() *cache {
-		c, err := openCache(path, true)
+		c, err := makeCache(path)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -111,7 +111,7 @@ func (a *agent) staged(id uint64) (string, error) {
 		return descriptorPath(s.file), nil
 	}
 	// Another job has replaced the entry, with the same bytes if all is well.
-	c, err := openCache(filepath.Dir(filepath.Dir(s.path)), false)
+	c, err := openCache(filepath.Dir(filepath.Dir(s.path)))
 	if err != nil {
 		return "", err
 	}
@@ -135,7 +135,7 @@ func (a *agent) fetch(s *staging, chunks io.Reader) (cached bool, err error) {
 		return false, a.fetchFile(s, chunks)
 	}
 	for _, dir := range cacheDirs() {
-		c, err := openCache(dir, false)
+		c, err := openCache(dir)
 		if err != nil {
 			continue
 		}
@@ -171,7 +171,7 @@ func (a *agent) fetch(s *staging, chunks io.Reader) (cached bool, err error) {
 func (a *agent) roomyCache(size int64) (*cache, error) {
 	var why []string
 	for _, dir := range cacheDirs() {
-		c, err := openCache(dir, true)
+		c, err := makeCache(dir)
 		if err == nil {
 			if err = c.room(size); err == nil {
 				err = c.probe(a.execute)

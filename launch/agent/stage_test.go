@@ -323,7 +323,7 @@ func TestCacheMount(t *testing.T) {
 			t.Errorf("%s: %+v, %+v: want the next directory", c.options, got, f)
 		}
 		l.bye()
-		k, err := openCache(dir, true)
+		k, err := makeCache(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -374,7 +374,7 @@ func TestHostileCacheDirectories(t *testing.T) {
 	file := filepath.Join(base, "file")
 	os.WriteFile(file, nil, 0o600)
 	for path, want := range map[string]string{link: "not a directory", open: "others may write there", file: "not a directory"} {
-		if c, err := openCache(path, true); err == nil || !strings.Contains(err.Error(), want) {
+		if c, err := makeCache(path); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, %v; want %q", path, c, err, want)
 		}
 	}
@@ -382,7 +382,7 @@ func TestHostileCacheDirectories(t *testing.T) {
 		strange := filepath.Join(base, "strange")
 		os.Mkdir(strange, 0o700)
 		os.Chown(strange, 65534, 65534)
-		if _, err := openCache(strange, true); err == nil || !strings.Contains(err.Error(), "belongs to uid 65534") {
+		if _, err := makeCache(strange); err == nil || !strings.Contains(err.Error(), "belongs to uid 65534") {
 			t.Errorf("%v", err)
 		}
 	}
@@ -393,7 +393,7 @@ func TestHostileCacheDirectories(t *testing.T) {
 	os.MkdirAll(filepath.Join(own, digest), 0o700)
 	os.WriteFile(filepath.Join(base, "elsewhere"), program, 0o500)
 	os.Symlink(filepath.Join(base, "elsewhere"), filepath.Join(own, digest, "prog"))
-	c, err := openCache(own, true)
+	c, err := makeCache(own)
 	if err != nil {
 		t.Fatal(err)
 	}
