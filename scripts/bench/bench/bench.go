@@ -2,7 +2,7 @@
 // noisy for all; the medians and their ratios are what counts.
 //
 //	rows := bench.Compare(5, entries)
-//	bench.Print(os.Stdout, rows)
+//	bench.Print(os.Stdout, "ms", rows)
 package bench
 
 import (
