@@ -45,6 +45,23 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
+// startPiped starts a command to which the test speaks.
+func startPiped(t *testing.T, cmd *exec.Cmd) (in io.WriteCloser, out io.ReadCloser) {
+	t.Helper()
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err = cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return in, out
+}
+
 // shell runs the bootstrap with a real shell, whose environment is env.
 func shell(t *testing.T, sh []string, env ...string) (r io.Reader, err error) {
 	t.Helper()
@@ -53,17 +70,7 @@ func shell(t *testing.T, sh []string, env ...string) (r io.Reader, err error) {
 	}
 	cmd := exec.Command(sh[0], sh[1:]...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	in, out := startPiped(t, cmd)
 	t.Cleanup(func() { in.Close(); cmd.Wait() })
 	return bootstrap(t.Context(), struct {
 		io.Reader
@@ -113,17 +120,7 @@ func TestBootstrapCut(t *testing.T) {
 			t.Fatal(err)
 		}
 		script := strings.NewReplacer("@DIGEST@", sought.identity, "@NONCE@", "1234", "@SIZE@", "100").Replace(bootstrapScript)
-		in, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
+		in, out := startPiped(t, cmd)
 		io.WriteString(in, script)
 		said := bufio.NewReader(out)
 		if words, err := answer(said, "pprun-1234:"); err != nil || !strings.HasPrefix(words, "want ") {
