@@ -221,3 +221,56 @@ func (n *node) autopsy(why string) string {
 	}
 	return why + ": it was restarted"
 }
+
+// loseRanks takes in the loss of a node.
+func (j *job) loseRanks(n *node, how string) {
+	ranks := n.alive()
+	for _, r := range j.respawns {
+		if r.node == n {
+			ranks = append(ranks, r.rank)
+		}
+	}
+	slices.Sort(ranks)
+	j.respawns = slices.DeleteFunc(j.respawns, func(r respawn) bool { return r.node == n })
+	j.running -= len(n.running)
+	clear(n.running)
+	n.fate = how
+	for _, r := range ranks {
+		if p := j.lives[r].process; p != nil && p.End == nil {
+			p.Lost = how
+		}
+	}
+	if j.verdict != nil {
+		j.verdict.also(lostNode(n, how))
+		return
+	}
+	again := j.comesBack(n)
+	for _, r := range ranks {
+		j.announce(place.Death{Rank: r, Incarnation: j.lives[r].incarnation, Reason: how, Exit: -1, Final: !again})
+	}
+	if len(ranks) > 0 {
+		how += ": " + rankNames(ranks) + " ran there"
+	}
+	replaceable := !slices.ContainsFunc(n.ranks, func(r int) bool { return !j.replaceable(r) })
+	switch {
+	case replaceable:
+		j.noteIfWaiting(StatusFailed, &n.guilty)
+		then := ""
+		if again {
+			then = ", it is used again when it is back"
+			j.refetch(n)
+		}
+		j.say("%s: their %s%s", how, redone, then)
+	case (j.OnFail == OnFailWait || j.OnFail == OnFailContinue) && j.running > 0:
+		j.note(StatusFailed, &n.guilty)
+		j.say("%s: %s", how, othersGoOn)
+	default:
+		j.condemn(&verdict{causes: []cause{lostNode(n, how)}})
+	}
+	if n.pids == nil {
+		n.pids = []int{} // nobody waits any more for it to start its ranks
+	}
+	if slices.Contains(ranks, 0) {
+		j.hubEnded()
+	}
+}

@@ -10,17 +10,6 @@ import (
 	"github.com/pprun/pprun/launch/agent"
 )
 
-// life is a rank beyond a single process.
-type life struct {
-	role        place.Role    // what the last process that said so is
-	incarnation uint32        // of the present process, or of the one to come
-	process     *Process      // the present one, or the last; nil before the first
-	halted      int           // its process that is stopped; 0: none is
-	heard       place.Hearing // by the hub
-	restarts    int           // how often it was started again on its node
-	short       int           // processes in a row that did not live for settled
-}
-
 // A rank that dies is started again after firstDelay, and after twice the time, up to lastDelay, for each that did not
 // live for settled: a process that cannot live must not keep its node busy with dying.
 const (
@@ -41,23 +30,6 @@ const (
 	redone     = "tasks are redone elsewhere"
 	othersGoOn = "the others go on"
 )
-
-// serves says whether a rank only serves tasks.
-func (j *job) serves(rank int) bool { return rank > 0 && j.lives[rank].role == place.Serve }
-
-// learn takes in what a rank says it is.
-func (j *job) learn(n *node, r role) {
-	if r.rank >= len(j.lives) || !slices.Contains(n.ranks, r.rank) {
-		return
-	}
-	j.lives[r.rank].role = r.role
-	if j.over {
-		j.hubEnded()
-	}
-}
-
-// replaceable says whether the others can do without a rank, or without this incarnation of it.
-func (j *job) replaceable(rank int) bool { return j.serves(rank) && j.OnFail != OnFailAbort }
 
 // replace takes in the loss of a rank whose tasks are redone.
 func (j *job) replace(n *node, l loss, e agent.Exit, again bool) {
@@ -167,59 +139,6 @@ func (j *job) respawned(n *node, r agent.Respawned) {
 	how := "cannot be started again: " + r.Failure
 	j.announce(place.Death{Rank: r.Rank, Incarnation: j.lives[r.Rank].incarnation, Reason: how, Exit: -1, Final: true})
 	j.tell(loss{rank: r.Rank, host: n.host.Host, how: how, then: "its " + redone, thens: "their " + redone})
-}
-
-// loseRanks takes in the loss of a node.
-func (j *job) loseRanks(n *node, how string) {
-	ranks := n.alive()
-	for _, r := range j.respawns {
-		if r.node == n {
-			ranks = append(ranks, r.rank)
-		}
-	}
-	slices.Sort(ranks)
-	j.respawns = slices.DeleteFunc(j.respawns, func(r respawn) bool { return r.node == n })
-	j.running -= len(n.running)
-	clear(n.running)
-	n.fate = how
-	for _, r := range ranks {
-		if p := j.lives[r].process; p != nil && p.End == nil {
-			p.Lost = how
-		}
-	}
-	if j.verdict != nil {
-		j.verdict.also(lostNode(n, how))
-		return
-	}
-	again := j.comesBack(n)
-	for _, r := range ranks {
-		j.announce(place.Death{Rank: r, Incarnation: j.lives[r].incarnation, Reason: how, Exit: -1, Final: !again})
-	}
-	if len(ranks) > 0 {
-		how += ": " + rankNames(ranks) + " ran there"
-	}
-	replaceable := !slices.ContainsFunc(n.ranks, func(r int) bool { return !j.replaceable(r) })
-	switch {
-	case replaceable:
-		j.noteIfWaiting(StatusFailed, &n.guilty)
-		then := ""
-		if again {
-			then = ", it is used again when it is back"
-			j.refetch(n)
-		}
-		j.say("%s: their %s%s", how, redone, then)
-	case (j.OnFail == OnFailWait || j.OnFail == OnFailContinue) && j.running > 0:
-		j.note(StatusFailed, &n.guilty)
-		j.say("%s: %s", how, othersGoOn)
-	default:
-		j.condemn(&verdict{causes: []cause{lostNode(n, how)}})
-	}
-	if n.pids == nil {
-		n.pids = []int{} // nobody waits any more for it to start its ranks
-	}
-	if slices.Contains(ranks, 0) {
-		j.hubEnded()
-	}
 }
 
 // announce lets rank 0 know of a death, which its hub cannot tell from a broken connection.
