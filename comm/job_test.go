@@ -200,10 +200,8 @@ func TestDeathEndsALink(t *testing.T) {
 	begun := filepath.Join(t.TempDir(), "begun")
 	p, q := a.start(0, "mourns"), a.start(1, "mourns", "STAYS="+begun)
 	zero := a.rankZero()
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if _, err := os.Stat(begun); err == nil {
-			break
-		}
+	if err := await(begun); err != nil {
+		t.Fatal(err)
 	}
 	zero.Tell(place.Death{Rank: 1, Reason: "lost n1: its agent is silent for 15s", Exit: -1, Final: true})
 	const want = `comm: rank 1 (n1) is lost: lost n1: its agent is silent for 15s; no rank is left that may run the task; -1 "" false ""`

@@ -2,6 +2,7 @@ package comm_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -22,19 +23,19 @@ func init() {
 			if err := os.WriteFile(filepath.Join(dir, "up"), nil, 0o600); err != nil {
 				return err
 			}
-			await(filepath.Join(dir, "leave"))
-			return nil
+			return await(filepath.Join(dir, "leave"))
 		})
 	}
 }
 
 // await waits for a file.
-func await(path string) {
+func await(path string) error {
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if _, err := os.Stat(path); err == nil {
-			return
+			return nil
 		}
 	}
+	return fmt.Errorf("%s does not come", path)
 }
 
 // A tape is what went both ways over a connection to a hub.
@@ -106,7 +107,9 @@ func TestReplay(t *testing.T) {
 	var session tape
 	first.places[1].Hub[0].Addr = session.record(t, hub)
 	zero, one := first.start(0, "waits for leave", "HELD="+dir), first.start(1, "waits for leave")
-	await(filepath.Join(dir, "up"))
+	if err := await(filepath.Join(dir, "up")); err != nil {
+		t.Fatal(err)
+	}
 	session.play(t, hub)
 	if err := os.WriteFile(filepath.Join(dir, "leave"), nil, 0o600); err != nil {
 		t.Fatal(err)
