@@ -71,18 +71,20 @@ func (s *seat) close() {
 	}
 }
 
-// leave returns whether the rank, whose process has ended, had taken its seat, and had said bye. Its connection ends with
-// it, unless a process that it left behind holds it.
+// leave returns whether the rank, whose process has ended, had taken its seat, and had said bye. Its connection ends with it,
+// unless a process that it left behind holds it. The rank may have done all its work before the agent has come to note that
+// it knows its place, so others may use the seat meanwhile.
 func (s *seat) leave() (joined, left bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.owner == 0 {
+	k, gone := s.asker, s.gone
+	s.mu.Unlock()
+	if k == nil {
 		return false, false
 	}
 	select {
-	case left = <-s.gone:
+	case left = <-gone:
 	case <-time.After(drainLimit):
-		s.asker.Close()
+		k.Close()
 	}
 	return true, left
 }
