@@ -107,17 +107,25 @@ func Target(path string) (string, error) {
 	return path, planted(st)
 }
 
-// Create opens a file for writing, new or emptied, where a [Target] may be. A new one gets the permission bits perm.
+// Create opens a file for writing, new or emptied, where a [Target] may be. A new one gets the permission bits perm. It waits
+// for nobody: a named pipe must have its reader.
 func Create(path string, perm fs.FileMode) (*os.File, error) {
-	if !isPublic(filepath.Dir(path)) {
-		return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm)
+	public := isPublic(filepath.Dir(path))
+	flags := os.O_TRUNC
+	if public {
+		flags = syscall.O_NOFOLLOW // and emptied once it is known to be ours
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, perm)
-	if err != nil {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|syscall.O_NONBLOCK|flags, perm)
+	if err != nil && public {
 		if st, lerr := os.Lstat(path); lerr == nil && !st.Mode().IsRegular() {
 			err = &fs.PathError{Op: "open", Path: path, Err: planted(st)}
 		}
-		return nil, err
+	}
+	if st, serr := os.Stat(path); errors.Is(err, syscall.ENXIO) && serr == nil && st.Mode()&fs.ModeNamedPipe != 0 {
+		err = &fs.PathError{Op: "open", Path: path, Err: errors.New("nobody reads this named pipe: start its reader first")}
+	}
+	if err != nil || !public {
+		return f, err
 	}
 	st, err := f.Stat()
 	if err == nil {
