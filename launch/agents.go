@@ -84,7 +84,7 @@ func (j *job) arrive(n *node, a arrived) {
 		n.failed, n.status = nodeError(n.host.Host, a.err), StatusFailed
 		j.noteFailure()
 	case j.verdict != nil:
-		a.conn.Close()
+		j.begun.Go(func() { a.conn.Close() })
 	default:
 		j.hail(n, a.conn)
 	}

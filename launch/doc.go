@@ -1,6 +1,6 @@
 // Package launch runs one program as ranked processes on many machines, or on this one.
 //
-//	status, err := launch.Run(ctx, launch.Config{Target: "./prog", N: 8, Nodes: nodes})
+//	status := launch.Run(ctx, launch.Config{Target: "./prog", N: 8, Nodes: nodes})
 //
 // [Run] is the whole story of a job:
 //
@@ -16,8 +16,8 @@
 //	end       see to it that nothing is left, and say why the job failed
 //
 // A failure in any step condemns the job: the first one becomes the verdict, everything that runs is ended, and the
-// verdict's status and words are what Run returns. What [OnFail] lets the others survive does not condemn: it is told
-// when it happens.
+// verdict's words and status are what Run says and returns. What [OnFail] lets the others survive does not condemn: it
+// is told when it happens.
 //
 // What moves is in three kinds of goroutines: one reads each agent's connection and turns frames into events, one sends
 // to it, one writes each output file. All decisions are made by one goroutine, which takes the events one by one ([Run]'s

@@ -14,6 +14,26 @@ import (
 
 // end sees to it that nothing is left of the job, and returns its outcome.
 func (j *job) end() (int, error) {
+	defer j.signals.stop()
+	return j.conclude()
+}
+
+// endAloud is end for those who do not say themselves why the job failed.
+func (j *job) endAloud() int {
+	defer j.signals.stop()
+	status, err := j.conclude()
+	if err == nil {
+		return status
+	}
+	words := newSink(screen(j.Stderr), func(int, int) {}, func(error) {})
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		words.say("pprun: " + line)
+	}
+	j.await(words.close(), j.flushLimit, ignore)
+	return status
+}
+
+func (j *job) conclude() (int, error) {
 	j.endRanks()
 	j.sayDetours()
 	j.dismiss()
@@ -29,7 +49,7 @@ func (j *job) endRanks() {
 	// Twice the grace for ranks that were signalled first and then killed; agents end them for good by then.
 	limit := time.After(2*j.Grace + 5*time.Second)
 	hint := time.Now().Add(2 * time.Second)
-	for j.starting && j.running > 0 && j.interrupted < 3 {
+	for j.starting && j.running > 0 && j.interrupted < enough {
 		if !j.step(limit) {
 			break
 		}
@@ -43,22 +63,22 @@ func (j *job) endRanks() {
 // dismiss says bye to the agents and waits until they have cleaned up.
 func (j *job) dismiss() {
 	j.cancel()
-	j.stdin.close()
+	j.await(endOf(j.stdin.close), j.patience, j.take)
 	for _, n := range j.nodes {
 		n.send(agent.KindBye, 0)
 	}
 	limit := time.After(j.Grace + 5*time.Second)
-	for j.interrupted < 3 && slices.ContainsFunc(j.nodes, func(n *node) bool { return n.up && !n.gone && !n.done }) {
+	for j.interrupted < enough && slices.ContainsFunc(j.nodes, func(n *node) bool { return n.up && !n.gone && !n.done }) {
 		select {
 		case e := <-j.events:
 			j.take(e)
 		case s := <-j.signals.c:
 			j.obey(s.(syscall.Signal))
 		case <-limit:
-			j.interrupted = 3
+			j.interrupted = enough
 		}
 	}
-	if j.interrupted >= 3 {
+	if j.interrupted == enough {
 		j.deliver(agent.KindKill, lastOrder) // at once: the grace need not pass where nobody waits for it
 		j.sayUnsure()
 	}
@@ -84,7 +104,7 @@ const lastOrder = 100 * time.Millisecond
 // release waits for every goroutine of the job but the sinks', and removes what it made here. What it does not get to see
 // the end of ends with this process.
 func (j *job) release() {
-	var all sync.WaitGroup
+	var all, late sync.WaitGroup
 	for _, n := range j.nodes {
 		if j.program != nil {
 			j.program.leaveAll(n)
@@ -92,58 +112,65 @@ func (j *job) release() {
 		all.Go(n.close)
 	}
 	all.Go(j.begun.Wait)
-	released := make(chan struct{})
-	go func() { all.Wait(); close(released) }()
-	limit := time.After(j.patience())
-	for waiting := true; waiting; {
-		select {
-		case e := <-j.events:
-			j.tooLate(e)
-		case <-released:
-			waiting = false
-		case s := <-j.signals.c:
-			if j.obey(s.(syscall.Signal)); j.interrupted == 3 {
-				limit = time.After(j.patience())
+	tooLate := func(e event) {
+		switch v := e.what.(type) {
+		case arrived:
+			if v.conn != nil {
+				late.Go(func() { v.conn.Close() })
 			}
-		case <-limit:
-			waiting = false
+		case prepared:
+			j.program = v.program
+		case adapted:
+			j.program.add(v)
 		}
 	}
+	j.await(endOf(all.Wait), j.patience, tooLate)
 	for len(j.events) > 0 {
-		j.tooLate(<-j.events)
+		tooLate(<-j.events)
 	}
-	if j.program == nil {
-		return
-	}
-	removed := make(chan struct{})
-	go func() { j.program.close(); close(removed) }()
-	select {
-	case <-removed:
-	case <-time.After(j.patience()):
-	}
-}
-
-// patience is how long what is ours may take to end.
-func (j *job) patience() time.Duration {
-	if j.interrupted >= 3 {
-		return 2 * commandPatience // after which a command of --ssh is killed
-	}
-	return j.Grace + 5*time.Second
-}
-
-// tooLate takes over what comes when the job ends.
-func (j *job) tooLate(e event) {
-	switch v := e.what.(type) {
-	case arrived:
-		if v.conn != nil {
-			v.conn.Close()
+	j.await(endOf(func() {
+		late.Wait()
+		if j.program != nil {
+			j.program.close()
 		}
-	case prepared:
-		j.program = v.program
-	case adapted:
-		j.program.add(v)
+	}), j.patience, ignore)
+}
+
+// patience is until when what is ours may take to end.
+func (j *job) patience() <-chan time.Time {
+	if j.interrupted == enough {
+		return time.After(2 * commandPatience) // after which a command of --ssh is killed
+	}
+	return time.After(j.Grace + 5*time.Second)
+}
+
+// await waits for an end until a limit, which an order to end sooner sets anew. Events that come meanwhile are taken.
+func (j *job) await(ended <-chan struct{}, limit func() <-chan time.Time, take func(event)) {
+	for over := limit(); ; {
+		select {
+		case <-ended:
+			return
+		case <-over:
+			return
+		case e := <-j.events:
+			take(e)
+		case s := <-j.signals.c:
+			before := j.interrupted
+			if j.obey(s.(syscall.Signal)); j.interrupted > before {
+				over = limit()
+			}
+		}
 	}
 }
+
+// endOf runs f in a goroutine and returns what is closed when it has returned.
+func endOf(f func()) <-chan struct{} {
+	ended := make(chan struct{})
+	go func() { f(); close(ended) }()
+	return ended
+}
+
+func ignore(event) {}
 
 // flushLimit is until when a file may take what is still to be written to it.
 func (j *job) flushLimit() <-chan time.Time {
@@ -161,23 +188,8 @@ func (j *job) outcome() (int, error) {
 	j.tick.Stop()
 	j.clock.Stop()
 	j.meter.clear()
-	defer j.signals.stop()
 	for _, s := range j.out.sinks() {
-		idle := s.close()
-		limit := j.flushLimit()
-		for waiting := true; waiting; {
-			select {
-			case <-idle:
-				waiting = false
-			case e := <-j.events: // a last write may fail
-				j.take(e)
-			case s := <-j.signals.c:
-				j.obey(s.(syscall.Signal))
-				limit = j.flushLimit()
-			case <-limit:
-				waiting = false
-			}
-		}
+		j.await(s.close(), j.flushLimit, j.take) // a last write may fail
 	}
 	for len(j.events) > 0 {
 		j.take(<-j.events)

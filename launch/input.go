@@ -105,7 +105,10 @@ func (in *input) close() {
 	in.wake()
 	if in.ended != nil {
 		<-in.ended
-		in.source.spent(in.most)
+		in.mu.Lock()
+		most := in.most
+		in.mu.Unlock()
+		in.source.spent(most)
 	}
 	in.source.close()
 	in.bell.close()

@@ -52,7 +52,7 @@ type job struct {
 	asking      int  // passphrases that a person is asked for
 	running     int  // ranks that have not ended
 	failedAt    time.Time
-	interrupted int // orders to end that came from outside
+	interrupted int // orders to end that came from outside, up to enough
 	suspended   bool
 	detours     []*node   // whose links go through us, and the user does not know
 	detouredAt  time.Time // when the first of them said so

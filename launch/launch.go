@@ -108,19 +108,15 @@ const (
 )
 
 // Run runs a job to its end and returns its exit status: 0 when every rank exited with 0, but for those that could be
-// replaced (see OnFail), else that of the first rank that failed by itself, or one of the Status values. The error, where there is something to say, explains the status
-// in one or more lines. Run handles the signals of the process while it runs, and uses its terminal.
-func Run(ctx context.Context, c Config) (status int, err error) {
-	if c.Report != "" {
-		if err := checkReport(c.Report); err != nil {
-			return StatusUsage, err
-		}
-	}
+// replaced (see OnFail), else that of the first rank that failed by itself, or one of the Status values. Where there is
+// something to say of it, it says so on c.Stderr. Run handles the signals of the process while it runs, and uses its
+// terminal.
+func Run(ctx context.Context, c Config) (status int) {
 	j := newJob(ctx, c)
 	if j.begin() {
 		j.attend()
 	}
-	return j.end()
+	return j.endAloud()
 }
 
 // begin does all up to the start of the ranks.

@@ -8,6 +8,13 @@ import (
 // plan looks at what is asked before anything is started: places the ranks where that needs no node's answer, leaves out
 // the nodes that get none, and has the program built or measured meanwhile.
 func (j *job) plan() bool {
+	if j.Report != "" {
+		if err := checkReport(j.Report); err != nil {
+			j.Report = "" // for it cannot be written
+			j.fail(err)
+			return false
+		}
+	}
 	if err := j.discover(); err != nil {
 		j.fail(err)
 		return false

@@ -2,9 +2,11 @@ package launch
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
 
@@ -14,14 +16,28 @@ type meter struct {
 	terminal bool // standard error is one, and we may write there
 	verbose  bool
 	shown    string // the line that stands there
-	draw     func(string)
+	draw     func(string) (drawn bool)
 }
 
 func newMeter(c Config) meter {
 	m := meter{verbose: c.Verbose}
 	m.terminal = !c.Quiet && term.IsTerminal(int(c.Stderr.Fd())) && !background(c.Stderr)
-	m.draw = func(s string) { c.Stderr.WriteString(s) }
+	m.draw = func(s string) bool {
+		if !takes(c.Stderr) {
+			return false
+		}
+		c.Stderr.WriteString(s)
+		return true
+	}
 	return m
+}
+
+// takes says whether a terminal takes something at once. One that was stopped, as by Ctrl-S, takes nothing, and would hold
+// up whoever writes to it.
+func takes(tty *os.File) bool {
+	fds := []unix.PollFd{{Fd: int32(tty.Fd()), Events: unix.POLLOUT}}
+	n, _ := again(func() (int, error) { return unix.Poll(fds, 0) })
+	return n > 0
 }
 
 // patience is how long a start may take before a word is said about it.
@@ -36,16 +52,14 @@ func (m *meter) show(j *job) {
 	if width, _, err := term.GetSize(int(j.Stderr.Fd())); err == nil && width > 0 && len(line) >= width {
 		line = line[:max(0, width-1)]
 	}
-	if line != m.shown {
-		m.draw("\r" + line + strings.Repeat(" ", max(0, len(m.shown)-len(line))))
+	if line != m.shown && m.draw("\r"+line+strings.Repeat(" ", max(0, len(m.shown)-len(line)))) {
 		m.shown = line
 	}
 }
 
 // clear takes the line away, so that something else can be written.
 func (m *meter) clear() {
-	if m.shown != "" {
-		m.draw("\r" + strings.Repeat(" ", len(m.shown)) + "\r")
+	if m.shown != "" && m.draw("\r"+strings.Repeat(" ", len(m.shown))+"\r") {
 		m.shown = ""
 	}
 }

@@ -72,10 +72,13 @@ func (j *job) obey(s syscall.Signal) {
 	}
 }
 
+// enough orders to end have pprun leave.
+const enough = 3
+
 // interrupt ends the job on somebody's order: at the first in order, at the second at once, at the third without waiting
 // for word that the ranks are gone.
 func (j *job) interrupt(s syscall.Signal) {
-	j.interrupted++
+	j.interrupted = min(j.interrupted+1, enough)
 	if j.interrupted > 1 {
 		j.kill(0)
 	}

@@ -47,11 +47,7 @@ func run(args []string) int {
 		return dryRun(o)
 	}
 	signal.Ignore(syscall.SIGTTIN, syscall.SIGTTOU) // a job in the background goes on, whatever the terminal wants (stty tostop)
-	status, err := launch.Run(context.Background(), o.config)
-	if err != nil {
-		complain(err)
-	}
-	return status
+	return launch.Run(context.Background(), o.config)
 }
 
 // dryRun prints the placement instead of running anything.
