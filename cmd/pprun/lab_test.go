@@ -109,6 +109,7 @@ func TestHosts(t *testing.T) {
 		{"self", selfOnHosts},
 		{"losses", losses},
 		{"report", remoteReport},
+		{"signal storms", signalStorms},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.f(t, l.in(t)) })
 	}
@@ -341,13 +342,7 @@ func kills(t *testing.T, l lab) {
 				l.awaitOn(fmt.Sprintf("node%d", n), 2, mine)
 			}
 			c.victim(l, cmd)
-			done := make(chan struct{})
-			go func() { cmd.Wait(); close(done) }()
-			select {
-			case <-done:
-			case <-time.After(20 * time.Second):
-				t.Fatal("pprun does not end")
-			}
+			awaitEnd(t, cmd, &stderr)
 			result{stderr: stderr.String(), status: cmd.ProcessState.ExitCode()}.want(t, c.status, c.stderr)
 			for n := 1; n <= 4; n++ {
 				host := fmt.Sprintf("node%d", n)

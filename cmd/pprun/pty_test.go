@@ -396,3 +396,19 @@ func TestKillLeavesNothing(t *testing.T) {
 		})
 	}
 }
+
+// A terminal that is stopped, as by Ctrl-S, keeps nobody from ending pprun.
+func TestStoppedTerminal(t *testing.T) {
+	dir := t.TempDir()
+	via := filepath.Join(dir, "via")
+	if err := os.WriteFile(via, []byte("touch "+dir+"/called; exec sleep 100"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := pprun(t, "--ssh", "sh "+via, "--host", "far:1", "true")
+	s.write("\x13")
+	s.until("call of the command", there(dir, "called"))
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		s.cmd.Process.Signal(sig)
+	}
+	awaitEnd(t, s.cmd, &said{})
+}

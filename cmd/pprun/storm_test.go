@@ -6,15 +6,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,22 +55,7 @@ func onRemote(t *testing.T, cache, ssh string, args ...string) *remote {
 }
 
 // until waits for something.
-func (r *remote) until(what string, is func() bool) {
-	r.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			r.t.Fatalf("still no %s; pprun says:\n%s", what, &r.stderr)
-		}
-	}
-}
-
-// there says whether a file is there that a pattern below dir matches.
-func there(dir, pattern string) func() bool {
-	return func() bool {
-		found, _ := filepath.Glob(filepath.Join(dir, pattern))
-		return found != nil
-	}
-}
+func (r *remote) until(what string, is func() bool) { r.t.Helper(); until(r.t, &r.stderr, what, is) }
 
 // processes are those of the job, but for zombies.
 func (r *remote) processes() (all []string) {
@@ -92,13 +73,7 @@ func (r *remote) processes() (all []string) {
 // ends waits for the end of pprun, and for the job to have left nothing.
 func (r *remote) ends() {
 	r.t.Helper()
-	ended := make(chan struct{})
-	go func() { r.cmd.Wait(); close(ended) }()
-	select {
-	case <-ended:
-	case <-time.After(20 * time.Second):
-		r.t.Fatalf("pprun does not end; it says:\n%s", &r.stderr)
-	}
+	awaitEnd(r.t, r.cmd, &r.stderr)
 	r.until("end of the job's processes", func() bool { return r.processes() == nil })
 	for _, dir := range r.traces {
 		r.until("end of what is in "+dir, func() bool { left, err := os.ReadDir(dir); return err == nil && len(left) == 0 })
@@ -114,15 +89,7 @@ func TestSignalStorm(t *testing.T) {
 	if warm.ends(); warm.cmd.ProcessState.ExitCode() != 0 {
 		t.Fatalf("%v:\n%s", warm.cmd.ProcessState, &warm.stderr)
 	}
-	big := filepath.Join(t.TempDir(), "big")
-	noise := make([]byte, 32<<20)
-	for i := 0; i < len(noise); i += 8 {
-		*(*[8]byte)(noise[i:]) = [8]byte{byte(i), byte(i >> 8), byte(i >> 16), byte(rand.Uint64()), byte(rand.Uint64()), byte(i >> 3), byte(i >> 11), 10}
-	}
-	if err := os.WriteFile(big, append([]byte("#!/bin/sh\nexec sleep 100\n"), noise...), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	const rank = `trap : USR1; [ $PPRUN_RANK != 0 ] || trap 'touch $D/ending; sleep 0.3; exit 1' TERM; touch $D/up.$PPRUN_RANK; while :; do sleep 0.05; done`
+	big := bigScript(t)
 	for i, c := range []struct {
 		phase string
 		ssh   string
@@ -133,39 +100,22 @@ func TestSignalStorm(t *testing.T) {
 		{"resolve", ssh, "2", []string{"sleep", "100"}, func(*remote) func() bool { return func() bool { return true } }},
 		{"connect", `touch $D/called; exec sleep 100`, "2", []string{"sleep", "100"}, func(r *remote) func() bool { return there(r.dir, "called") }},
 		{"upload", ssh, "2", []string{big}, func(*remote) func() bool { return there(cache, "*/.new-*") }},
-		{"start", ssh, "48", []string{"sh", "-c", rank}, func(r *remote) func() bool { return there(r.dir, "up.*") }},
-		{"run", ssh, "8", []string{"sh", "-c", rank}, func(r *remote) func() bool {
-			return func() bool { found, _ := filepath.Glob(filepath.Join(r.dir, "up.*")); return len(found) == 8 }
-		}},
-		{"end", ssh, "4", []string{"sh", "-c", strings.Replace(rank, "touch $D/up", "[ $PPRUN_RANK != 1 ] || { until [ -e $D/up.0 ]; do sleep 0.01; done; exit 9; }; touch $D/up", 1)},
-			func(r *remote) func() bool { return there(r.dir, "ending") }},
+		{"start", ssh, "48", []string{"sh", "-c", stormRank}, func(r *remote) func() bool { return there(r.dir, "up.*") }},
+		{"run", ssh, "8", []string{"sh", "-c", stormRank}, func(r *remote) func() bool { return ranksUp(r.dir, 8) }},
+		{"end", ssh, "4", []string{"sh", "-c", stormEnd}, func(r *remote) func() bool { return there(r.dir, "ending") }},
 	} {
 		t.Run(c.phase, func(t *testing.T) {
 			t.Parallel()
 			r := onRemote(t, cache, c.ssh, append([]string{"--host", "far:" + c.n}, c.args...)...)
 			r.until("phase", c.begun(r))
-			signals := []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGWINCH, syscall.SIGUSR1}
-			random := rand.New(rand.NewPCG(uint64(i), 0))
-			go func() {
-				for range 1000 {
-					r.cmd.Process.Signal(signals[random.IntN(len(signals))]) // which returns an error when it has ended
-					time.Sleep(time.Millisecond)
-				}
-			}()
+			go storm(uint64(i), func(s syscall.Signal) error { return r.cmd.Process.Signal(s) })
 			if r.ends(); r.cmd.ProcessState.Success() {
 				t.Error("exit status 0")
 			}
 			t.Logf("%v: %s", r.cmd.ProcessState, &r.stderr)
 		})
 	}
-	t.Cleanup(func() {
-		filepath.WalkDir(cache, func(path string, _ fs.DirEntry, err error) error {
-			if strings.HasPrefix(filepath.Base(path), ".new-") {
-				t.Errorf("%s is left", path)
-			}
-			return err
-		})
-	})
+	t.Cleanup(func() { wantNoneHalfWritten(t, cache) })
 }
 
 // The third order to end is obeyed without word from a host, which is named: a stopped agent gives none. Once it goes on
@@ -197,4 +147,45 @@ func TestThirdInterruptLeaves(t *testing.T) {
 		t.Error("the agent had ended")
 	}
 	r.until("end of the job's processes", func() bool { return r.processes() == nil })
+}
+
+// So it is where nobody reads what pprun has to say.
+func TestThirdInterruptLeavesThoughNobodyReads(t *testing.T) {
+	full := fullPipe(t)
+	dir := t.TempDir()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &remote{t: t, dir: dir, cmd: exec.Command(exe, "-n", "1", "sh", "-c", "touch "+dir+"/up.0; exec sleep 100")}
+	r.cmd.Env = append(os.Environ(), "PPRUN_TEST_MAIN=1", "GORACE=atexit_sleep_ms=0")
+	r.cmd.Stderr = full
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.cmd.Process.Kill() })
+	r.until("rank", ranksUp(r.dir, 1))
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		r.cmd.Process.Signal(s)
+	}
+	awaitEnd(t, r.cmd, &r.stderr)
+	if status := r.cmd.ProcessState.ExitCode(); status < 128 {
+		t.Errorf("exit status %d", status)
+	}
+}
+
+// fullPipe is the writing end of a pipe that takes nothing more.
+func fullPipe(t *testing.T) *os.File {
+	t.Helper()
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		t.Fatal(err)
+	}
+	for err := error(nil); err == nil; {
+		_, err = unix.Write(fds[1], make([]byte, unix.Getpagesize()))
+	}
+	unix.SetNonblock(fds[1], false) // for whoever gets it
+	unread, full := os.NewFile(uintptr(fds[0]), "unread"), os.NewFile(uintptr(fds[1]), "full")
+	t.Cleanup(func() { unread.Close(); full.Close() })
+	return full
 }
