@@ -81,7 +81,8 @@ func newComm(p place.Place, role place.Role, s settings, fns []*function) *Comm 
 	c := &Comm{
 		job: p.Job, rank: p.Rank, role: role, slots: slices.Clone(p.Slots), fns: fns,
 		since: time.Now(), maxTasks: s.maxTasks, maxBytes: s.maxBytes,
-		groups: make(map[string]*group), scopes: make(map[scopeKey]*scope), tallies: make([]*tally, len(fns)), ranTasks: make([]rankTally, p.Size),
+		groups: make(map[string]*group), scopes: make(map[scopeKey]*scope),
+		tallies: make([]*tally, len(fns)), ranTasks: make([]rankTally, p.Size),
 		broken: make(chan struct{}), bye: make(chan struct{}),
 		orphaned: func(string) {},
 	}

@@ -52,7 +52,11 @@ type hub struct {
 
 // newHub makes the hub of rank 0's job; ranks join it before it is used.
 func newHub(c *Comm) *hub {
-	h := &hub{comm: c, missed: func(place.Missed) {}, node: c.nodeName, fns: c.fns, guess: make([]time.Duration, len(c.fns)), tallies: make([]hubTally, len(c.fns)), pools: make(map[string]*pool), blames: make(map[*task][]*LostError)}
+	h := &hub{
+		comm: c, node: c.nodeName, fns: c.fns, missed: func(place.Missed) {},
+		guess: make([]time.Duration, len(c.fns)), tallies: make([]hubTally, len(c.fns)),
+		pools: make(map[string]*pool), blames: make(map[*task][]*LostError),
+	}
 	for i := range h.guess {
 		h.guess[i] = maxAhead // until it is known
 	}

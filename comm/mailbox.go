@@ -142,7 +142,8 @@ func (b *mailbox) put(src int, tag uint64, message []byte) {
 	b.unread += messageCost + len(message)
 	if alone := b.unread == messageCost+len(message); b.unread > b.maxUnread && !alone {
 		c := b.comm
-		go c.Abort(fmt.Errorf("more than %d bytes of messages have arrived and were not received, the last from rank %d under tag %#x: receive them, or send less at once", b.maxUnread, src, tag))
+		go c.Abort(fmt.Errorf("more than %d bytes of messages have arrived and were not received, "+
+			"the last from rank %d under tag %#x: receive them, or send less at once", b.maxUnread, src, tag))
 	}
 	x.ring()
 }

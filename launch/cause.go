@@ -30,7 +30,8 @@ func (j *job) failedRank(l loss, e agent.Exit) cause {
 		l.how += advice(e)
 	}
 	c := cause{
-		at: *l.process.End, status: exitStatus(e), what: l, rank: l.rank, orphan: e.Orphan || j.suspects(l.host), stderr: l.stderr, root: &l.process.RootCause,
+		at: *l.process.End, status: exitStatus(e), what: l, rank: l.rank, orphan: e.Orphan || j.suspects(l.host),
+		stderr: l.stderr, root: &l.process.RootCause,
 	}
 	if l.severed {
 		c.status, c.orphan, c.severed = StatusFailed, false, true

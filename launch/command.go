@@ -35,7 +35,7 @@ const (
 )
 
 // Launch brings the agent to all nodes.
-func (c *commandLauncher) Launch(ctx context.Context, nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error)) error {
+func (c *commandLauncher) Launch(ctx context.Context, nodes []hostfile.Node, up upFunc) error {
 	words := strings.Fields(c.Line)
 	if len(words) == 0 {
 		return errors.New("--ssh: want a command")

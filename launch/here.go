@@ -23,7 +23,7 @@ type hereLauncher struct {
 }
 
 // Launch starts one agent for each node.
-func (h hereLauncher) Launch(ctx context.Context, nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error)) error {
+func (h hereLauncher) Launch(ctx context.Context, nodes []hostfile.Node, up upFunc) error {
 	for i := range nodes {
 		conn, err := h.launch()
 		if err != nil {

@@ -15,12 +15,15 @@ import (
 	"github.com/pprun/pprun/hostfile"
 )
 
+// An upFunc hears of node i: the connection to its agent, or why there is none.
+type upFunc func(i int, conn io.ReadWriteCloser, err error)
+
 // A launcher brings pprun's agent to nodes. Launch calls up once for each node, from any goroutine, as soon as the
 // node's agent answers or cannot be brought there, and returns after the last call. The connection speaks the protocol
 // of launch/agent from its first byte on; closing it ends the agent. Canceling ctx ends what is still under way, not
 // the connections handed out. An error of Launch itself stands for all nodes not reported.
 type launcher interface {
-	Launch(ctx context.Context, nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error)) error
+	Launch(ctx context.Context, nodes []hostfile.Node, up upFunc) error
 }
 
 // parts splits nodes among launchers by their index.
@@ -30,7 +33,7 @@ type part struct {
 }
 
 // launchAll has every launcher start its nodes, all at the same time.
-func launchAll(ctx context.Context, parts []part, nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error)) {
+func launchAll(ctx context.Context, parts []part, nodes []hostfile.Node, up upFunc) {
 	var all sync.WaitGroup
 	for _, p := range parts {
 		all.Go(func() {

@@ -21,7 +21,7 @@ type serverLauncher struct {
 }
 
 // Launch logs in to the servers.
-func (s *serverLauncher) Launch(ctx context.Context, nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error)) error {
+func (s *serverLauncher) Launch(ctx context.Context, nodes []hostfile.Node, up upFunc) error {
 	ring, err := s.keyring()
 	if err != nil {
 		return err

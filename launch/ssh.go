@@ -21,7 +21,7 @@ type sshLauncher struct {
 	ConfigFile string                                                    // instead of the user's; empty: as ssh does
 	Passphrase func(ctx context.Context, keyFile string) ([]byte, error) // nil: ask on the terminal
 	Warn       func(string)                                              // told of what hinders nothing; may be nil
-	KeepAlive  time.Duration                                             // interval after which a silent host is asked for a sign of life; 0: as ssh.Config has it
+	KeepAlive  time.Duration                                             // after which a silent host is asked for a sign of life; 0: as ssh.Config has it
 	shared     ssh.Shared
 }
 
@@ -32,13 +32,15 @@ const (
 )
 
 // Launch brings the agent to all nodes.
-func (s *sshLauncher) Launch(ctx context.Context, nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error)) error {
+func (s *sshLauncher) Launch(ctx context.Context, nodes []hostfile.Node, up upFunc) error {
 	launchEach(nodes, up, func(n hostfile.Node, aside func(func())) (io.ReadWriteCloser, error) { return s.launch(ctx, n, aside) })
 	return nil
 }
 
 // launchEach launches all nodes, atOnce at a time, not counting those that wait aside.
-func launchEach(nodes []hostfile.Node, up func(i int, conn io.ReadWriteCloser, err error), launch func(n hostfile.Node, aside func(wait func())) (io.ReadWriteCloser, error)) {
+func launchEach(
+	nodes []hostfile.Node, up upFunc, launch func(n hostfile.Node, aside func(wait func())) (io.ReadWriteCloser, error),
+) {
 	var all sync.WaitGroup
 	free := make(chan struct{}, atOnce)
 	aside := func(wait func()) {

@@ -36,7 +36,10 @@ type Client struct {
 }
 
 func newClient(d *dialing, client *xssh.Client, transport *conn) *Client {
-	c := &Client{host: d.host, door: d.door, login: d.set.user + "@" + d.key, timeout: d.phase.timeout, client: client, transport: transport, via: d.via, done: make(chan struct{})}
+	c := &Client{
+		host: d.host, door: d.door, login: d.set.user + "@" + d.key, timeout: d.phase.timeout,
+		client: client, transport: transport, via: d.via, done: make(chan struct{}),
+	}
 	c.leave = sync.OnceFunc(func() {
 		if c.via != nil {
 			c.via.leave()

@@ -182,8 +182,10 @@ func pipeFile(fd int) *os.File {
 func (a *agent) exit(r *rank, joined, left bool) Exit {
 	s := r.end.status
 	x := Exit{
-		Rank: r.Rank.Rank, PID: int(r.pid.Load()), Incarnation: r.incarnation, Code: s.ExitStatus(), Killed: r.killed.Load(), Joined: joined, Left: left,
-		Orphan: r.seat.orphan.Load() != nil, Hung: r.hung.Load(), Wall: r.over.Sub(r.begun), Ago: time.Since(r.over), User: time.Duration(r.end.usage.Utime.Nano()), System: time.Duration(r.end.usage.Stime.Nano()),
+		Rank: r.Rank.Rank, PID: int(r.pid.Load()), Incarnation: r.incarnation, Code: s.ExitStatus(),
+		Killed: r.killed.Load(), Joined: joined, Left: left, Orphan: r.seat.orphan.Load() != nil, Hung: r.hung.Load(),
+		Wall: r.over.Sub(r.begun), Ago: time.Since(r.over),
+		User: time.Duration(r.end.usage.Utime.Nano()), System: time.Duration(r.end.usage.Stime.Nano()),
 		MaxRSS: int64(r.end.usage.Maxrss) * maxRSSUnit, Stderr: r.err.tail,
 	}
 	if why := r.seat.orphan.Load(); why != nil {
