@@ -159,10 +159,11 @@ func TestRespawnFromEmptiedCache(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	compressed := compress(t, program) // first: it takes time in which the launcher would be silent
 	dir := t.TempDir()
 	l := launchAgent(t, "PPRUN_CACHE="+dir)
 	l.hello(time.Second)
-	if _, f := l.stage(1, programStage(program), compress(t, program)); f != nil {
+	if _, f := l.stage(1, programStage(program), compressed); f != nil {
 		t.Fatal(f)
 	}
 	s := server("")
