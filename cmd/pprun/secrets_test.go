@@ -5,9 +5,12 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"io/fs"
+	"iter"
 	"net"
 	"os"
 	"os/exec"
@@ -75,8 +78,9 @@ func (l lab) memories() (all [][]byte) {
 	return all
 }
 
-// memory is the writable memory of a process, from its directory in /proc.
-func memory(dir string) (regions [][]byte) {
+// memory is the writable memory of a process, from its directory in /proc: the pages that are there. Of what a race
+// detector reserves most never are, and reading them would take gigabytes here.
+func memory(dir string) (runs [][]byte) {
 	maps, err := os.ReadFile(dir + "/maps")
 	if err != nil {
 		return nil
@@ -86,6 +90,11 @@ func memory(dir string) (regions [][]byte) {
 		return nil
 	}
 	defer mem.Close()
+	pages, err := os.Open(dir + "/pagemap")
+	if err != nil {
+		return nil
+	}
+	defer pages.Close()
 	for line := range strings.Lines(string(maps)) {
 		var from, to int64
 		var rights string
@@ -93,11 +102,36 @@ func memory(dir string) (regions [][]byte) {
 		if !strings.HasPrefix(rights, "rw") || to-from > 256<<20 { // larger is the race detector's own
 			continue
 		}
-		b := make([]byte, to-from)
-		n, _ := mem.ReadAt(b, from)
-		regions = append(regions, b[:n])
+		for first, last := range present(pages, from/pageSize, to/pageSize) {
+			b := make([]byte, (last-first)*pageSize)
+			n, _ := mem.ReadAt(b, first*pageSize)
+			runs = append(runs, b[:n])
+		}
 	}
-	return regions
+	return runs
+}
+
+var pageSize = int64(os.Getpagesize())
+
+// present yields the runs of pages, of those from..to, that are in memory, as /proc/PID/pagemap has it in the highest of 64
+// bits (proc_pid_pagemap(5)).
+func present(pagemap io.ReaderAt, from, to int64) iter.Seq2[int64, int64] {
+	const entry = 8
+	return func(yield func(first, last int64) bool) {
+		entries := make([]byte, (to-from)*entry)
+		n, _ := pagemap.ReadAt(entries, from*entry)
+		first := from
+		for page := from; page <= to; page++ {
+			at := int(page-from) * entry
+			if at < n && binary.NativeEndian.Uint64(entries[at:])>>63 == 1 {
+				continue
+			}
+			if page > first && !yield(first, page) {
+				return
+			}
+			first = page + 1
+		}
+	}
 }
 
 // What stands before an Ed25519 key in DER, RFC 8410.
