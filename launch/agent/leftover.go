@@ -66,13 +66,14 @@ func removeLeftovers(parent, gone string) {
 		if !ok || !strings.HasPrefix(name, dirPrefix) || !validJob(job) {
 			continue
 		}
+		if st, err := root.Lstat(name); err != nil || job != gone && time.Since(st.ModTime()) < leftoverAge {
+			continue // looked at first: a lock here, for a moment, would be one that the agent does not get
+		}
 		f, err := lockDir(filepath.Join(parent, name))
 		if err != nil {
 			continue
 		}
-		if st, err := f.Stat(); err == nil && (job == gone || time.Since(st.ModTime()) > leftoverAge) {
-			root.RemoveAll(name)
-		}
+		root.RemoveAll(name)
 		f.Close()
 	}
 }

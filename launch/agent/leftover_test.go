@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 )
@@ -75,5 +76,37 @@ func TestLeftovers(t *testing.T) {
 	live.remove()
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
 		t.Errorf("an agent leaves its directory: %v", err)
+	}
+}
+
+// TestLeftoversOfNobody has agents make their directories while a guard of another job looks for old ones: each gets its
+// lock, without which the directory would be a leftover a minute later.
+func TestLeftoversOfNobody(t *testing.T) {
+	parent := t.TempDir()
+	t.Setenv("XDG_RUNTIME_DIR", parent)
+	stop := make(chan struct{})
+	var guard sync.WaitGroup
+	guard.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				removeLeftovers(parent, "")
+			}
+		}
+	})
+	defer guard.Wait()
+	defer close(stop)
+	for range 1000 {
+		var d dirs
+		path, err := d.sockets("0123456789abcdef")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(d.locks) == 0 {
+			t.Fatalf("no lock on %s", path)
+		}
+		d.remove()
 	}
 }
