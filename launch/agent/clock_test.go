@@ -165,3 +165,33 @@ func TestFirstBeat(t *testing.T) {
 		<-ended
 	})
 }
+
+// TestStopTime has an agent stopped at some moment between the ticks of its guard, just after it was heard: its launcher
+// gives it up before its guard kills it.
+func TestStopTime(t *testing.T) {
+	const timeout = 15 * time.Second
+	deadAt := func(timeout time.Duration) <-chan time.Time {
+		at := make(chan time.Time, 1)
+		go func() {
+			clock := frame.NewClock(timeout)
+			defer clock.Stop()
+			var silence frame.Silence
+			for dead := false; !dead; dead = clock.Dead(&silence) {
+				<-clock.C
+				clock.Tick()
+			}
+			at <- time.Now()
+		}()
+		return at
+	}
+	for phase := 50 * time.Millisecond; phase < time.Second; phase += 100 * time.Millisecond {
+		synctest.Test(t, func(t *testing.T) {
+			guard := deadAt(stopTime(timeout))
+			time.Sleep(phase)
+			launcher := deadAt(timeout)
+			if l, g := <-launcher, <-guard; !l.Before(g) {
+				t.Errorf("stopped %v before a tick: the launcher gives it up %v after its guard", time.Second-phase, l.Sub(g))
+			}
+		})
+	}
+}

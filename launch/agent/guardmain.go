@@ -19,7 +19,7 @@ import (
 const (
 	guardedJob     = "PPRUN_GUARDED"
 	guardedNode    = "PPRUN_GUARDED_NODE"
-	guardedTimeout = "PPRUN_GUARDED_TIMEOUT" // how long the agent may be stopped
+	guardedTimeout = "PPRUN_GUARDED_TIMEOUT" // how long the launcher bears silence
 )
 
 // estate is what an agent leaves behind if it does not clean up itself.
@@ -50,10 +50,14 @@ func guardMain() int {
 	return 0
 }
 
-// outlive returns when the agent is gone. One that is stopped for the timeout is killed: its launcher has given it up, and
-// it does not hear of that.
+// stopTime is how long an agent may be stopped whose launcher bears its silence for the timeout. It is longer: the launcher
+// says what it knows of an agent that is silent, and ends what depends on its ranks, before they are gone.
+func stopTime(timeout time.Duration) time.Duration { return timeout + frame.Interval(timeout) }
+
+// outlive returns when the agent is gone. One that is stopped for long is killed: its launcher has given it up, and it does
+// not hear of that.
 func (e *estate) outlive(agent int, timeout time.Duration, lines <-chan string) {
-	clock := frame.NewClock(timeout)
+	clock := frame.NewClock(stopTime(timeout))
 	defer clock.Stop()
 	var stop frame.Silence
 	for {
