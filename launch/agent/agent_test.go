@@ -148,7 +148,7 @@ func newLauncher(t testing.TB, cmd *exec.Cmd, c io.ReadWriteCloser) *launcher {
 
 // hello opens the conversation.
 func (l *launcher) hello(grace time.Duration) Ready {
-	l.send(KindHello, Hello{Version: Version, Job: l.job, Host: "here", Grace: grace})
+	l.send(KindHello, Hello{Version: Version, Job: l.job, Host: "here", Grace: grace, Heartbeat: time.Hour}) // a test does not beat
 	l.wait("ready", func() bool { return l.values[KindReady] != nil })
 	r, err := Decode[Ready](l.values[KindReady])
 	if err != nil {
