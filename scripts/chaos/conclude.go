@@ -71,19 +71,28 @@ func (g *game) clean(spared func(*process) bool) {
 		g.last = time.Now()
 	}
 	for {
-		left, took := g.before.left(g.lab, spared), time.Since(g.last)
+		left := g.before.left(g.lab, spared)
 		if !g.slain { // else all but pprun itself was clean before
-			g.out.Clean = took
+			g.out.Clean = time.Since(g.last)
 		}
 		if len(left) == 0 {
 			return
 		}
-		if took > limit {
+		if time.Now().After(g.due()) {
 			g.leave(left, spared)
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// due is when nothing may be left any more.
+func (g *game) due() time.Time {
+	due := g.last.Add(limit)
+	if g.over() && g.end.Add(behind).After(due) {
+		return g.end.Add(behind)
+	}
+	return due
 }
 
 // leave takes down what is left behind, and whether it goes by itself later.

@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	limit    = 20 * time.Second // after the last that was done to it nothing may be left of a job
+	limit    = 25 * time.Second // after the last that was done to it nothing may be left of a job; before hello links may be silent for 15
+	behind   = 5 * time.Second  // nor after the end of pprun, if that is later: others may notice only then
 	patience = 40 * time.Second // a job gets to come to a phase
 	glance   = 3 * time.Millisecond
 	slots    = 2 // of each host
@@ -28,6 +29,7 @@ type game struct {
 	stdout text
 	stderr text
 	ended  chan struct{} // closed when pprun has ended
+	end    time.Time     // of pprun; read after ended
 
 	began    time.Time
 	diary    text
@@ -103,6 +105,7 @@ func (g *game) begin() {
 	g.stdin = stdin
 	go func() {
 		g.cmd.Wait()
+		g.end = time.Now()
 		g.note("pprun has ended")
 		close(g.ended)
 	}()
