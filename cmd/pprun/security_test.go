@@ -245,7 +245,7 @@ func cores(t *testing.T, l lab) {
 
 func neighbours(t *testing.T, l lab) {
 	before := l.doors("node1")
-	j := l.steady("head", "--host", "node1:1,node2:1")
+	j := l.steady("head", "--respawn", "10", "--host", "node1:1,node2:1")
 	var ip [4]byte
 	if _, err := fmt.Sscanf(l.Host("node1").Addr(), "%d.%d.%d.%d", &ip[0], &ip[1], &ip[2], &ip[3]); err != nil {
 		t.Fatal(err)
@@ -267,7 +267,10 @@ func neighbours(t *testing.T, l lab) {
 		j.end()
 		t.Fatalf("the job listens at %q, want one address", addrs)
 	}
-	l.floodHub(j, addrs[0])
+	l.flooded(j, addrs[0], func() time.Duration {
+		l.killOn("node2", func(p labtest.Process) bool { return len(p.Args) > 1 && p.Args[1] == "steady" })
+		return j.obey("join")
+	})
 	j.end()
 }
 

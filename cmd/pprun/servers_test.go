@@ -65,6 +65,7 @@ func TestServers(t *testing.T) {
 		{"results as at home", sameResults},
 		{"keys", wrongKeys},
 		{"strangers", strangers},
+		{"flood", floodedServer},
 		{"two clients", twoClients},
 		{"discovered", discovered},
 		{"sniffer", func(t *testing.T, f *farmed) { sniffed(t, f.lab, "--servers", "node1,node2") }},
@@ -378,6 +379,17 @@ func strangers(t *testing.T, f *farmed) {
 	if n := strings.Count(f.said["node1"].String(), "msg=refused "); n == 0 || n > 200 {
 		t.Errorf("%d lines about refusals", n)
 	}
+}
+
+// Strangers keep the door of a server busy; a job there goes on, and another client has its own done.
+func floodedServer(t *testing.T, f *farmed) {
+	j := f.steady("head", "--servers", "node1*1", "--local", "1")
+	f.flooded(j, f.Host("node1").Addr()+":60000", func() time.Duration {
+		began := time.Now()
+		f.with("node1*1", "--local", "0", "true").want(t, 0, `^$`)
+		return time.Since(began)
+	})
+	j.end()
 }
 
 // flood logs in a thousand times each second without a key, and prints how often it was turned away, until it is killed.
