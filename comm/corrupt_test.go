@@ -55,10 +55,11 @@ func flip(t *testing.T, l net.Listener, hub, rank *place.Identity, sent []byte, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	to, _, err := hub.Server(far, "test")
+	server, err := hub.Server("test")
 	if err != nil {
 		t.Fatal(err)
 	}
+	to, _ := server(far)
 	var reader sync.WaitGroup
 	reader.Go(func() {
 		defer to.Close()

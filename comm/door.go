@@ -18,6 +18,7 @@ type door struct {
 	comm  *Comm // rank 0
 	place *place.Place
 	fns   []signature
+	tls   func() (place.Server, error)
 
 	mu        sync.Mutex // guards the fields below
 	missing   int        // ranks not in yet
@@ -43,6 +44,12 @@ const (
 
 func newDoor(h *hub, c *Comm, p *place.Place, fns []signature) *door {
 	d := &door{hub: h, comm: c, place: p, fns: fns, missing: len(h.members) - 1, decided: make(chan struct{}), started: make(chan struct{})}
+	d.tls = sync.OnceValues(func() (place.Server, error) {
+		if p.Server == nil {
+			return nil, errors.New("the hub has no certificate")
+		}
+		return p.Server.Server(p.Job)
+	})
 	if d.missing == 0 {
 		d.decide()
 	}
@@ -127,13 +134,11 @@ func (d *door) authenticate(conn net.Conn, encrypted bool) error {
 		return d.greet(poll(conn, neighbours(d.place)), func(int) bool { return true })
 	}
 	place.KeepAlive(conn, d.place.Heartbeat)
-	if d.place.Server == nil {
-		return errors.New("the hub has no certificate")
-	}
-	secure, proof, err := d.place.Server.Server(poll(conn, neighbours(d.place)), d.place.Job)
+	server, err := d.tls()
 	if err != nil {
 		return err
 	}
+	secure, proof := server(poll(conn, neighbours(d.place)))
 	if err := secure.Handshake(); err != nil {
 		return err
 	}

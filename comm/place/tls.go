@@ -116,18 +116,23 @@ func (i *Identity) Client(conn net.Conn, job, proto string) (*tls.Conn, error) {
 	return tls.Client(conn, config), nil
 }
 
-// Server wraps a connection from what must be ranks of a job, or their agent. The proof counts once the handshake is done.
-func (i *Identity) Server(conn net.Conn, job string) (*tls.Conn, *Proof, error) {
-	config, err := i.TLS()
+// A Server wraps a connection from what must be a rank of a job, or its agent. The proof counts once the handshake is done.
+type Server func(conn net.Conn) (*tls.Conn, *Proof)
+
+// Server makes one, which reads the keys once and not again for every stranger.
+func (i *Identity) Server(job string) (Server, error) {
+	common, err := i.TLS()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	var p Proof
-	config.VerifyConnection = func(state tls.ConnectionState) (err error) {
-		p, err = prove(state, config, x509.ExtKeyUsageClientAuth, job)
-		return err
-	}
-	return tls.Server(conn, config), &p, nil
+	return func(conn net.Conn) (*tls.Conn, *Proof) {
+		config, p := common.Clone(), new(Proof)
+		config.VerifyConnection = func(state tls.ConnectionState) (err error) {
+			*p, err = prove(state, config, x509.ExtKeyUsageClientAuth, job)
+			return err
+		}
+		return tls.Server(conn, config), p
+	}, nil
 }
 
 // What a connection is for (ALPN).
