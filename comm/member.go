@@ -49,10 +49,11 @@ type member struct {
 
 	submitted []*task // by the index in the task's id
 	runs      table[*task]
-	yielded   int           // of runs
-	ahead     time.Duration // guessed time of runs
-	bytes     int           // of runs
-	node      *pool         // of tasks for the ranks of its node
+	parts     map[uint64]int // bytes of the results of runs of which a part has come
+	yielded   int            // of runs
+	ahead     time.Duration  // guessed time of runs
+	bytes     int            // of runs
+	node      *pool          // of tasks for the ranks of its node
 	seats     []*seat
 	alone     *pool // of tasks for this rank only; nil if there were none yet
 	stalled   bool  // it has given tasks back, and ended none since but long ones

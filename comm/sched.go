@@ -50,6 +50,9 @@ func (h *hub) submit(m *member, f frame.Header, payload []byte) error {
 	for i >= len(m.submitted) {
 		m.submitted = append(m.submitted, nil)
 	}
+	if old := m.submitted[i]; old != nil { // it was canceled, but the word of that was overtaken
+		h.drop(old)
+	}
 	m.submitted[i] = t
 	p.tasks++
 	if p.closed {
@@ -108,6 +111,7 @@ func (h *hub) begin(t *task, m *member) {
 func (h *hub) end(t *task) {
 	m := h.members[t.on]
 	m.runs.remove(t.run)
+	delete(m.parts, t.run)
 	m.ahead -= time.Duration(t.guess)
 	m.bytes -= len(t.payload)
 	if t.yielded {
@@ -145,6 +149,11 @@ func (h *hub) result(m *member, f frame.Header, payload []byte) error {
 		h.leaveAlone(m, true)
 	}
 	more := f.Flags&frame.More != 0
+	if more || t.partial {
+		if err := m.part(f.ID, len(payload)); err != nil {
+			return err
+		}
+	}
 	if !t.partial {
 		head := parseResultHead(payload)
 		g := &h.guess[t.fn()]
