@@ -108,7 +108,7 @@ func (h *hub) lostReason(rank int) string {
 // end has the ranks leave, but for rank 2 if it is lost.
 func (b *Testbed) end(t *testing.T, lost bool) {
 	t.Helper()
-	ends := make(chan error, 3)
+	ends := make(chan error, len(b.comms))
 	ranks := b.comms
 	if lost {
 		ranks = ranks[:2]

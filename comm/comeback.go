@@ -76,7 +76,7 @@ func (h *hub) takeBack(l *link, ranks []helloRank) error {
 	}
 	h.respread()
 	h.links = append(h.links, l)
-	l.out = append(l.out, h.welcome(h.epoch+1)...)
+	l.greet(h.welcome(h.epoch + 1))
 	h.publish()
 	h.announce(nil, back...)
 	for _, m := range h.members {

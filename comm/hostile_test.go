@@ -53,10 +53,10 @@ func TestResultsWithoutEnd(t *testing.T) {
 			})
 			go func() {
 				conn := b.comms[2].up.(*link).conn
-				for range maxSent/chunkLen + 1 {
+				for range maxSent/partLen + 1 {
 					for _, run := range runs {
 						h := frame.Header{Kind: kindResult, Flags: frame.More, Src: 2, Dst: uint32(c.submitter), ID: run}
-						if frame.Write(conn, h, make([]byte, chunkLen)) != nil {
+						if frame.Write(conn, h, make([]byte, partLen)) != nil {
 							return
 						}
 					}

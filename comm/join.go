@@ -119,7 +119,7 @@ func (c *Comm) host(ctx context.Context, d *door, leave func(error)) error {
 	c.connect(h)
 	hi, links := h.welcome(0), h.links
 	for _, l := range links { // before any reader starts: nothing may overtake a welcome
-		l.out = append(l.out, hi...)
+		l.greet(hi)
 		l.start()
 		h.readers.Add(1) // all before the first can be done
 	}

@@ -56,6 +56,13 @@ func newLink(conn io.ReadWriteCloser, limits *frame.Limits) *link {
 // start starts the writer goroutine; close ends it.
 func (l *link) start() { l.writer.Go(l.write) }
 
+// greet queues a whole frame before all others.
+func (l *link) greet(b []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.out = append(l.out, b...)
+}
+
 func (l *link) send(h frame.Header, payload []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -84,14 +91,14 @@ func (l *link) sendParts(h frame.Header, payload []byte) {
 }
 
 // behind says whether a small frame must not overtake the queued parts: messages of one rank to another keep their
-// order, a task its cancel, and what came of a rank the word that it is lost.
+// order, a task its cancel, what came of a rank the word that it is lost, and the word of a rank what comes of it.
 func (l *link) behind(h frame.Header) bool {
 	if h.Kind == kindCancel || h.Kind == kindMembers {
 		return true
 	}
 	for i := range l.bulk {
 		b := &l.bulk[i].head
-		if b.Kind == h.Kind && b.Src == h.Src && b.Dst == h.Dst && (b.ID == h.ID || h.Kind != kindMessage) {
+		if b.Kind == kindMembers || b.Kind == h.Kind && b.Src == h.Src && b.Dst == h.Dst && (b.ID == h.ID || h.Kind != kindMessage) {
 			return true
 		}
 	}

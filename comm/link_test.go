@@ -2,6 +2,7 @@ package comm
 
 import (
 	"io"
+	"net"
 	"testing"
 	"testing/synctest"
 
@@ -54,4 +55,22 @@ func TestCloseWhileFlushing(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestNothingOvertakesNews sends news of the members that are too long to be copied, and then something of a rank that they
+// are the first to tell of.
+func TestNothingOvertakesNews(t *testing.T) {
+	near, far := net.Pipe()
+	l := newLink(near, &upLimits)
+	l.send(frame.Header{Kind: kindMembers}, make([]byte, lentLen+1))
+	l.send(frame.Header{Kind: kindMessage, Src: 1}, nil)
+	l.start()
+	l.flush()
+	r := frame.NewReader(far, &downLimits)
+	for _, want := range []frame.Kind{kindMembers, kindMessage} {
+		if h, _, err := r.Next(); err != nil || h.Kind != want {
+			t.Errorf("%s comes, want %s: %v", kindNames[h.Kind], kindNames[want], err)
+		}
+	}
+	l.close()
 }

@@ -23,8 +23,10 @@ func (d *door) enter(l *link, hi hello) error {
 	return err
 }
 
-// seat takes ranks in before the start. d.mu is held.
+// seat takes ranks in before the start. d.mu is held. The hub hears of its members already, through the agent.
 func (d *door) seat(l *link, hi hello) error {
+	d.hub.mu.Lock()
+	defer d.hub.mu.Unlock()
 	for _, r := range hi.Ranks {
 		if m := d.hub.members[r.Rank]; m.link != nil && r.Incarnation <= m.incarnation {
 			return fmt.Errorf("rank %d is in already", r.Rank)
@@ -46,7 +48,7 @@ func (d *door) seat(l *link, hi hello) error {
 	return nil
 }
 
-// dismiss takes a link's ranks out again before the start. d.mu is held.
+// dismiss takes a link's ranks out again before the start. d.mu and the hub's are held.
 func (d *door) dismiss(l *link) {
 	l.conn.Close()
 	d.hub.links = slices.DeleteFunc(d.hub.links, func(other *link) bool { return other == l })
