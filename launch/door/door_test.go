@@ -119,14 +119,14 @@ func TestLogin(t *testing.T) {
 			return other
 		}, false, ""},
 		{"server not known", ring, func(t *testing.T) *Keyring {
-			r := *ring
+			r := open(t, ring.Dir)
 			r.servers = nil
-			return &r
+			return r
 		}, false, "add this line to "},
 		{"server of another key", ring, func(t *testing.T) *Keyring {
-			r := *ring
+			r := open(t, ring.Dir)
 			r.servers = ringOf(t, false).servers
-			return &r
+			return r
 		}, true, "somebody else may have answered"},
 		{"secret alone", shared, func(t *testing.T) *Keyring {
 			r := open(t, t.TempDir())
@@ -475,4 +475,59 @@ func FuzzReadFrame(f *testing.F) {
 			t.Errorf("kind %d: %d bytes, of %d that were read", h.Kind, len(payload), len(b)-r.Len())
 		}
 	})
+}
+
+// TestManyNewServers has a client meet several servers that it does not know, at the same time: it knows them all from then on.
+func TestManyNewServers(t *testing.T) {
+	client := ringOf(t, false)
+	if err := os.Remove(client.path(serversFile)); err != nil {
+		t.Fatal(err)
+	}
+	client = open(t, client.Dir)
+	const servers = 16
+	errs := make([]error, servers)
+	var all sync.WaitGroup
+	for i := range servers {
+		ring := ringOf(t, false)
+		if err := ring.Authorize(client.Client().Public(), ""); err != nil {
+			t.Fatal(err)
+		}
+		h := serve(t, ring)
+		all.Go(func() {
+			conn, err := Dial(t.Context(), h.address, client, true)
+			if errs[i] = err; err == nil {
+				conn.Close()
+			}
+		})
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Error(err)
+	}
+	if n := len(open(t, client.Dir).servers); n != servers {
+		t.Errorf("%d servers are known, want %d", n, servers)
+	}
+}
+
+// TestSharedLoopback has servers without keys share a secret, which stays as long as one of them runs.
+func TestSharedLoopback(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "keys")
+	var closes []func()
+	for range 3 {
+		done, err := open(t, dir).OpenLoopback()
+		if err != nil {
+			t.Fatal(err)
+		}
+		closes = append(closes, done)
+	}
+	secret := open(t, dir).loopback
+	for i, done := range closes {
+		if got := open(t, dir).loopback; len(got) != 1 || !bytes.Equal(got[0].bytes, secret[0].bytes) {
+			t.Errorf("when %d of %d servers have ended programs find %d secrets, want that of the others", i, len(closes), len(got))
+		}
+		done()
+	}
+	if got := open(t, dir).loopback; len(got) != 0 {
+		t.Error("the secret stays when all have ended")
+	}
 }

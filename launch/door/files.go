@@ -99,8 +99,12 @@ func createOwn(path string, content []byte) error {
 
 // appendOwn adds a line to a file of ours.
 func appendOwn(path, line string) error {
-	if _, err := readOwn(path, public); errors.Is(err, fs.ErrNotExist) {
-		return createOwn(path, []byte(line+"\n"))
+	_, err := readOwn(path, public)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = createOwn(path, []byte(line+"\n"))
+		if !errors.Is(err, fs.ErrExist) { // else another process was faster
+			return err
+		}
 	} else if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 // A Keyring is what a directory holds of keys, for servers and clients alike. Files that are not there are empty.
@@ -23,9 +24,11 @@ type Keyring struct {
 
 	server, client *Key
 	clients        map[string]string // comment by public key
-	servers        map[string]ed25519.PublicKey
 	secrets        []secret
 	loopback       []secret
+
+	mu      sync.Mutex // guards what follows, and the file
+	servers map[string]ed25519.PublicKey
 }
 
 // Names of the files.
@@ -129,6 +132,8 @@ func (r *Keyring) readServers() (map[string]ed25519.PublicKey, error) {
 
 // pin is the key that a server must have, nil if that is not known.
 func (r *Keyring) pin(address string) ed25519.PublicKey {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if key, ok := r.servers[address]; ok {
 		return key
 	}
@@ -201,26 +206,8 @@ func (r *Keyring) Client() *Key { return r.client }
 
 // know pins the key of a server.
 func (r *Keyring) know(name string, key ed25519.PublicKey) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.servers[name] = key
 	return appendOwn(r.path(serversFile), name+" "+FormatPublic(key))
-}
-
-// OpenLoopback gives a server that has no keys one that lasts as long as it runs, and a secret that this user's programs
-// on this machine find. close takes it back.
-func (r *Keyring) OpenLoopback() (close func(), err error) {
-	if r.server == nil {
-		if r.server, err = NewKey(); err != nil {
-			return nil, err
-		}
-	}
-	path := r.path(loopbackFile)
-	if len(r.loopback) == 0 { // several servers share it
-		line := newSecret()
-		if err := createOwn(path, []byte(line+"\n")); err != nil {
-			return nil, err
-		}
-		r.loopback, _ = parseSecrets(line)
-	}
-	r.secrets = r.loopback
-	return func() { os.Remove(path) }, nil
 }
