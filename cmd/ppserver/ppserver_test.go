@@ -50,7 +50,13 @@ func command(keys string, args ...string) *exec.Cmd {
 // start starts a ppserver without keys.
 func start(t *testing.T, args ...string) *running {
 	t.Helper()
-	r := &running{t: t, keys: filepath.Join(t.TempDir(), "keys")}
+	return startWith(t, filepath.Join(t.TempDir(), "keys"), args...)
+}
+
+// startWith starts one with a directory of keys.
+func startWith(t *testing.T, keys string, args ...string) *running {
+	t.Helper()
+	r := &running{t: t, keys: keys}
 	if os.Getuid() == 0 {
 		args = append(args, "--run-as", "nobody")
 	}

@@ -30,7 +30,8 @@ type server struct {
 	began    time.Time
 
 	work     sync.WaitGroup
-	mu       sync.Mutex
+	mu       sync.Mutex // guards the fields below
+	ends     bool       // it takes no more clients
 	sessions map[*session]bool
 	logins   int
 	stats    statistics
@@ -169,9 +170,11 @@ func (s *server) obey(signals <-chan os.Signal) {
 				os.Stdout.Write(s.table())
 			case sig == syscall.SIGTERM && !draining:
 				draining = true
+				s.takeNoMore()
 				s.listener.Close()
 				s.log.Info("no new clients: ends with the last one, or by a second TERM")
 			default:
+				s.takeNoMore()
 				s.each((*session).close)
 				return
 			}
@@ -179,13 +182,26 @@ func (s *server) obey(signals <-chan os.Signal) {
 		case <-clock.C:
 			s.refused.sum()
 		}
-		s.mu.Lock()
-		idle, since := len(s.sessions) == 0, s.left
-		s.mu.Unlock()
-		if idle && (draining || s.idle > 0 && time.Since(since) > s.idle) {
+		if s.isOver(draining) {
 			return
 		}
 	}
+}
+
+// isOver says whether the server ends by itself.
+func (s *server) isOver(draining bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	over := len(s.sessions) == 0 && (draining || s.idle > 0 && time.Since(s.left) > s.idle)
+	s.ends = s.ends || over
+	return over
+}
+
+// takeNoMore has clients refused that are on their way in.
+func (s *server) takeNoMore() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ends = true
 }
 
 // reload reads the keys again.
@@ -249,8 +265,14 @@ func (s *server) meet(conn net.Conn) {
 func (s *server) admit(c *session, who door.Client) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c.client = who; who.Asks {
+	c.client = who
+	switch { // things may have changed since it knocked
+	case !s.door.Knows(who):
+		return errors.New("it is not let in any more")
+	case who.Asks:
 		return nil
+	case s.ends:
+		return errors.New("it takes no new clients, since it is about to end")
 	}
 	if err := s.room(who); err != nil {
 		return err

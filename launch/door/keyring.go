@@ -26,6 +26,7 @@ type Keyring struct {
 	clients        map[string]string // comment by public key
 	secrets        []secret
 	loopback       []secret
+	lasting        []secret // of them, that which OpenLoopback has made count
 
 	mu      sync.Mutex // guards what follows, and the file
 	servers map[string]ed25519.PublicKey

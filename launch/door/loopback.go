@@ -38,7 +38,7 @@ func (r *Keyring) OpenLoopback() (close func(), err error) {
 		f.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	r.secrets = r.loopback
+	r.lasting, r.secrets = r.loopback, r.loopback
 	return func() {
 		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
 			os.Remove(path)

@@ -29,11 +29,13 @@ type Server struct {
 // NewServer lets in whom the keyring knows, which has a key of the server.
 func NewServer(ring *Keyring) *Server { return &Server{ring: ring} }
 
-// Replace has another keyring count from now on, but for the server's own key.
+// Replace has another keyring count from now on, but for what lasts as long as the server runs: its own key, and a secret
+// of OpenLoopback.
 func (s *Server) Replace(ring *Keyring) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ring.server = s.ring.server
+	ring.server, ring.lasting = s.ring.server, s.ring.lasting
+	ring.secrets = append(ring.secrets, ring.lasting...)
 	s.ring = ring
 }
 
