@@ -33,12 +33,13 @@ type guard struct {
 	reaper *reaper
 	hello  Hello
 
-	mu    sync.Mutex
-	over  bool
-	lines []byte   // told before the process ran
-	pipe  *os.File // nil: it does not run
-	proc  int
-	gone  chan struct{} // closed when it has ended
+	mu      sync.Mutex
+	over    bool
+	lines   []byte   // that it is still to be told
+	pipe    *os.File // nil: it does not run
+	telling bool     // a goroutine tells it, as it reads nothing now: it may be stopped
+	proc    int
+	gone    chan struct{} // closed when it has ended
 }
 
 // startGuard starts a guard: at once where the launcher is remote, else a little later.
@@ -82,22 +83,54 @@ func (g *guard) start() {
 		syscall.Close(w)
 		return
 	}
-	g.proc, g.pipe = pid, os.NewFile(uintptr(w), "guard")
+	g.proc, g.pipe = pid, pipeFile(w)
 	g.reaper.expect(pid, watcher{ended: func(ending) { close(g.gone) }})
-	g.pipe.Write(g.lines)
+	g.pass()
 }
 
+// tell tells it something; it does not wait for it.
 func (g *guard) tell(lines string) {
 	if g == nil {
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.pipe != nil {
-		g.pipe.WriteString(lines)
-		return
-	}
 	g.lines = append(g.lines, lines...)
+	if g.pipe != nil && !g.telling {
+		g.pass()
+	}
+}
+
+// pass passes on what is to be told: at once, as far as the pipe takes it. g.mu is held.
+func (g *guard) pass() {
+	if raw, err := g.pipe.SyscallConn(); err == nil {
+		raw.Write(func(fd uintptr) bool {
+			n, _ := syscall.Write(int(fd), g.lines)
+			g.lines = g.lines[max(n, 0):]
+			return true
+		})
+	}
+	if len(g.lines) > 0 {
+		g.telling = true
+		go g.wait()
+	}
+}
+
+// wait passes on what is to be told as the pipe takes it, until all is told or the guard is dismissed.
+func (g *guard) wait() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for len(g.lines) > 0 {
+		b := g.lines
+		g.lines = nil
+		g.mu.Unlock()
+		_, err := g.pipe.Write(b)
+		g.mu.Lock()
+		if err != nil {
+			return
+		}
+	}
+	g.telling = false
 }
 
 // watch tells of the ranks' sessions.

@@ -40,10 +40,14 @@ func guardMain() int {
 	}
 	lines := make(chan string)
 	go func() {
-		for s := bufio.NewScanner(os.Stdin); s.Scan(); {
-			lines <- s.Text()
+		defer close(lines)
+		for r := bufio.NewReader(os.Stdin); ; {
+			line, err := r.ReadString('\n')
+			if err != nil { // the agent may have died in the midst of a line
+				return
+			}
+			lines <- strings.TrimSuffix(line, "\n")
 		}
-		close(lines)
 	}()
 	e.outlive(os.Getppid(), cmp.Or(timeout, frame.Timeout), lines)
 	e.clear()
