@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/pprun/pprun/comm/frame"
@@ -24,8 +25,10 @@ type staging struct {
 
 	done chan struct{} // closed when it is here or has failed
 	path string        // read after done, as err
-	file *os.File      // the program, verified; open as long as the agent lives
 	err  error
+
+	mu   sync.Mutex // guards file from done on: ranks may be started again at once
+	file *os.File   // the program, verified; open as long as the agent lives
 }
 
 // stage begins to take a file. Looking it up and taking it happen beside the reading of frames.
@@ -39,6 +42,9 @@ func (a *agent) stage(id uint64, payload []byte) error {
 	}
 	if id == 0 || a.stages[id] != nil {
 		return fmt.Errorf("stage: id %d is 0 or not new", id)
+	}
+	if a.ranks != nil { // from then on others read a.stages
+		return errors.New("stage: the ranks have been started")
 	}
 	r, w := io.Pipe()
 	s := &staging{Stage: st, id: id, chunks: w, done: make(chan struct{})}
@@ -99,6 +105,8 @@ func (a *agent) staged(id uint64) (string, error) {
 	if s.err != nil {
 		return "", s.err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	ours, err := s.file.Stat()
 	if err != nil {
 		return "", err
@@ -120,8 +128,7 @@ func (a *agent) staged(id uint64) (string, error) {
 	if err != nil {
 		return "", &Failure{Phase: "start", Rank: -1, Code: 125, Text: fmt.Sprintf("%s on %s: %v", s.path, a.host, err), Fix: "run it again"}
 	}
-	s.file.Close()
-	s.file = f
+	s.file = f // the old one stays open: a rank may be about to be started from its descriptor
 	return s.path, nil
 }
 

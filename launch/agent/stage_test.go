@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -400,5 +402,62 @@ func TestHostileCacheDirectories(t *testing.T) {
 	defer c.close()
 	if _, err := c.find(digest, "prog", int64(len(program))); err == nil {
 		t.Error("a link was taken for an entry")
+	}
+}
+
+// TestStagedAtOnce has several ranks started again at once when another job has replaced the program in the cache.
+func TestStagedAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	c, err := openCache(dir, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	program := []byte("#!/bin/sh\n")
+	put := func(st Stage) *os.File {
+		f, temp, err := c.create(st.Digest)
+		if err == nil {
+			_, err = f.Write(program)
+		}
+		if err == nil {
+			f, err = c.commit(f, temp, &st)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	s := &staging{Stage: programStage(program), done: make(chan struct{})}
+	s.file, s.path = put(s.Stage), filepath.Join(c.path, s.Digest, s.Name)
+	close(s.done)
+	if err := os.Remove(s.path); err != nil {
+		t.Fatal(err)
+	}
+	put(s.Stage).Close()
+	a := &agent{stages: map[uint64]*staging{1: s}}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if path, err := a.staged(1); path != s.path || err != nil {
+				t.Errorf("%q, %v", path, err)
+			}
+		})
+	}
+	all.Wait()
+	s.file.Close()
+}
+
+// TestStageAfterStart has a launcher send a file when the ranks have started, which it must not.
+func TestStageAfterStart(t *testing.T) {
+	l := launchAgent(t)
+	l.hello(time.Second)
+	l.start(sh(1, "sleep 1000"))
+	if err := l.conn.SendValue(frame.Header{Kind: KindStage, ID: 1}, programStage([]byte("#!/bin/sh\n"))); err != nil {
+		t.Fatal(err)
+	}
+	<-l.done
+	l.nothingLeft()
+	if slices.ContainsFunc(l.frames, func(h frame.Header) bool { return h.Kind == KindWant }) {
+		t.Error("the agent wants it")
 	}
 }
