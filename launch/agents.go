@@ -108,7 +108,7 @@ func (j *job) greet(n *node, r agent.Ready) {
 	case n.local, n.server: // it was started from this very executable, or is none of ours
 	default:
 		if own, _ := foundAgent(platform{r.OS, r.Arch}); own.agent == nil || r.Digest != own.agent.identity {
-			n.failed = fmt.Sprintf("its agent (%.12s) is another program than this pprun for %s/%s: remove %s there", r.Digest, r.OS, r.Arch, r.Cache)
+			n.failed = fmt.Sprintf("its agent (%.12s) is another program than this pprun for %s/%s, or damaged: remove %s there", r.Digest, r.OS, r.Arch, r.Path)
 		}
 	}
 	if n.failed != "" && n.late == nil {

@@ -44,6 +44,7 @@ func (c *commandLauncher) Launch(ctx context.Context, nodes []hostfile.Node, up 
 	if err != nil {
 		return fmt.Errorf("--ssh %s: %w", words[0], errors.Unwrap(err))
 	}
+	go ownAgent() // it takes a moment, as the command does
 	launchEach(nodes, up, func(n hostfile.Node, _ func(func())) (io.ReadWriteCloser, error) {
 		destination, err := destination(n)
 		if err != nil {

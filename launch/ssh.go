@@ -33,6 +33,7 @@ const (
 
 // Launch brings the agent to all nodes.
 func (s *sshLauncher) Launch(ctx context.Context, nodes []hostfile.Node, up upFunc) error {
+	go ownAgent() // it takes a moment, as connections do
 	launchEach(nodes, up, func(n hostfile.Node, aside func(func())) (io.ReadWriteCloser, error) { return s.launch(ctx, n, aside) })
 	return nil
 }

@@ -39,6 +39,7 @@ func (a *agent) welcome(payload []byte) error {
 	if a.cfg.Remote {
 		r.Release, r.Reached = Release(), cmp.Or(a.cfg.Reached, reached(os.Getenv("SSH_CONNECTION")))
 		r.Limits = OwnLimits()
+		r.Path, _ = os.Executable()
 		if r.Digest, err = Identity(); err != nil {
 			return fmt.Errorf("hello: %w", err)
 		}

@@ -46,6 +46,7 @@ func Main(args []string) int {
 		cfg.Stdin, cfg.Stdout = os.Stdin, os.Stdout
 		rwc, err = socket(*fd)
 	default:
+		go Identity() // which hello asks for, and takes a moment
 		touchSelf()
 		cfg.Remote = true
 		rwc = stdio()

@@ -7,7 +7,7 @@ import (
 )
 
 // Version of the launcher-agent protocol.
-const Version = 14 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran; 7: limits; 8: where libraries are; 9: heartbeats; 10: programs that launch themselves; 11: stopped ranks; 12: no names in ready; 13: missed ranks; 14: trunks
+const Version = 15 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran; 7: limits; 8: where libraries are; 9: heartbeats; 10: programs that launch themselves; 11: stopped ranks; 12: no names in ready; 13: missed ranks; 14: trunks; 15: path in ready
 
 // The launcher-agent protocol: frames of comm/frame over any byte stream (socketpair, ssh session, TLS), structured
 // payloads in CBOR. Both ends may send ahead: frames are handled in order, so a launcher that needs no answer does not wait.
@@ -149,7 +149,7 @@ type Ready struct {
 	BootID    string // tells two names of one machine from two machines; empty when alone
 	Reached   string // address by which the launcher reached the node (SSH_CONNECTION, or where its ppserver listens), empty when local
 	PublicKey []byte // PKIX Ed25519 key of this node, made for this job; empty when alone
-	Cache     string // directory of the program cache, for messages
+	Path      string // of the agent's executable, for messages; empty for a local agent
 }
 
 // Stage announces a file. A program goes to the cache, any other file to the job's private directory under Name.
