@@ -408,7 +408,7 @@ func TestHostileCacheDirectories(t *testing.T) {
 // TestStagedAtOnce has several ranks started again at once when another job has replaced the program in the cache.
 func TestStagedAtOnce(t *testing.T) {
 	dir := t.TempDir()
-	c, err := openCache(dir, false)
+	c, err := openCache(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
