@@ -134,7 +134,7 @@ func (s *blobs) share(b []byte) (*blob, error) {
 
 func (s *blobs) hold(b []byte, gone func()) (*blob, error) {
 	x := &blob{bytes: b, gone: gone}
-	binary.LittleEndian.PutUint32(x.ref.digest[:], crc32.Checksum(b, castagnoli))
+	binary.LittleEndian.PutUint32(x.ref.digest[:], crc32.Checksum(b, castagnoli()))
 	rand.Read(x.ref.digest[crc32.Size:])
 	return s.keep(x)
 }
