@@ -27,7 +27,7 @@ func Main(args []string) int {
 	fd := flags.Int("fd", -1, "socket to the launcher")
 	server := flags.String("server", "", "address of the ppserver")
 	var quotas Quotas
-	flags.Var(&quotas, "quotas", "of a client of the ppserver")
+	flags.Func("quotas", "of a client of the ppserver", quotas.Set)
 	ledgerFD := flags.Int("ledger", -1, "descriptor for the ppserver's ledger")
 	if len(args) == 0 || args[0] != "agent" || flags.Parse(args[1:]) != nil || flags.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "pprun: agent and guard are commands that pprun gives to itself")
@@ -80,9 +80,10 @@ const serverHeartbeat = time.Minute
 func untilTerm() context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	c := make(chan os.Signal, 8)
-	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGPIPE,
-		syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGXFSZ)
-	go func() {
+	signal.Notify(c, syscall.SIGTERM)
+	go func() { // beside the start of the agent, as each takes a while
+		signal.Notify(c, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGPIPE,
+			syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGXFSZ)
 		for s := range c {
 			if s == syscall.SIGTERM {
 				cancel(errors.New("terminated by SIGTERM"))
