@@ -14,13 +14,13 @@ import (
 
 // end sees to it that nothing is left of the job, and returns its outcome.
 func (j *job) end() (int, error) {
-	defer j.signals.stop()
+	defer j.letGo()
 	return j.conclude()
 }
 
 // endAloud is end for those who do not say themselves why the job failed.
 func (j *job) endAloud() int {
-	defer j.signals.stop()
+	defer j.letGo()
 	status, err := j.conclude()
 	if err == nil {
 		return status
@@ -39,6 +39,17 @@ func (j *job) conclude() (int, error) {
 	j.dismiss()
 	j.tellLosses()
 	return j.outcome()
+}
+
+// letGo is the last that a job does. Agents here that have done their work have been ending meanwhile, so what signals do to
+// this process from now on leaves nothing.
+func (j *job) letGo() {
+	j.signals.stop()
+	for _, n := range j.nodes {
+		if n.done && n.child != nil && j.interrupted < enough {
+			<-n.child.ended
+		}
+	}
 }
 
 // endRanks waits for the ranks of a condemned job to be gone.

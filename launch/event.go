@@ -205,6 +205,9 @@ func (j *job) heed(n *node, said any) {
 		j.say("%s: %s", n.host.Host, string(v))
 	case done:
 		n.done = true
+		if n.child != nil {
+			n.child.done.Store(true)
+		}
 		if n.leaving {
 			j.leave(n)
 		}

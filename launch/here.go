@@ -62,16 +62,18 @@ func (h hereLauncher) launch() (io.ReadWriteCloser, error) {
 		ours.Close()
 		return nil, err
 	}
-	return &localConn{Conn: ours, pid: pid}, nil
+	return &localConn{Conn: ours, pid: pid, ended: make(chan struct{})}, nil
 }
 
 // localConn is the connection to an agent that is our child.
 type localConn struct {
 	net.Conn
-	pid  int
-	mute atomic.Bool // it does not answer: Close kills it
-	once sync.Once
-	err  error // of closing, set by once
+	pid   int
+	mute  atomic.Bool // it does not answer: Close kills it
+	done  atomic.Bool // nothing is left but itself: Close does not wait for it
+	once  sync.Once
+	err   error         // of closing, set by once
+	ended chan struct{} // closed when it has ended, some time after Close
 }
 
 // lastWait is how long an agent may take to end once its connection is closed, beyond what it needs to end its ranks.
@@ -81,13 +83,21 @@ const lastWait = 15 * time.Second
 func (c *localConn) Close() error {
 	c.once.Do(func() {
 		c.err = c.Conn.Close()
-		wait := lastWait
-		if c.mute.Load() {
-			wait = 0
-		}
-		kill := time.AfterFunc(wait, func() { syscall.Kill(c.pid, syscall.SIGKILL) })
-		again(func() (int, error) { return syscall.Wait4(c.pid, nil, 0, nil) })
-		kill.Stop()
+		go c.reap()
 	})
+	if !c.done.Load() {
+		<-c.ended
+	}
 	return c.err
+}
+
+func (c *localConn) reap() {
+	defer close(c.ended)
+	wait := lastWait
+	if c.mute.Load() {
+		wait = 0
+	}
+	kill := time.AfterFunc(wait, func() { syscall.Kill(c.pid, syscall.SIGKILL) })
+	defer kill.Stop()
+	again(func() (int, error) { return syscall.Wait4(c.pid, nil, 0, nil) })
 }
