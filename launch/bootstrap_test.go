@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/fxamacker/cbor/v2"
+	"github.com/pprun/pprun/comm/frame"
 	"github.com/pprun/pprun/launch/agent"
 )
 
@@ -62,8 +64,8 @@ func startPiped(t *testing.T, cmd *exec.Cmd) (in io.WriteCloser, out io.ReadClos
 	return in, out
 }
 
-// shell runs the bootstrap with a real shell, whose environment is env.
-func shell(t *testing.T, sh []string, env ...string) (r io.Reader, err error) {
+// shell runs the bootstrap with a real shell, whose environment is env. What it has become reads w and writes r.
+func shell(t *testing.T, sh []string, env ...string) (r io.Reader, w io.Writer, err error) {
 	t.Helper()
 	if _, err := exec.LookPath(sh[0]); err != nil {
 		t.Skipf("no %s", sh[0])
@@ -72,13 +74,23 @@ func shell(t *testing.T, sh []string, env ...string) (r io.Reader, err error) {
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
 	in, out := startPiped(t, cmd)
 	t.Cleanup(func() { in.Close(); cmd.Wait() })
-	return bootstrap(t.Context(), struct {
+	r, err = bootstrap(t.Context(), struct {
 		io.Reader
 		io.Writer
 	}{out, in}, func() {})
+	return r, in, err
 }
 
-// The test binary stands in for the agent: its first words are a test's output.
+// greet says hello to an agent.
+func greet(w io.Writer) error {
+	b, err := cbor.Marshal(agent.Hello{Version: agent.Version, Job: "0123456789abcdef", Host: "node1", Alone: true})
+	if err != nil {
+		return err
+	}
+	return frame.Write(w, frame.Header{Kind: agent.KindHello}, b)
+}
+
+// The test binary is the agent, as pprun is: see agent/mode.go.
 func TestBootstrap(t *testing.T) {
 	digest, err := agent.Identity()
 	if err != nil {
@@ -88,12 +100,15 @@ func TestBootstrap(t *testing.T) {
 		t.Run(strings.Join(sh, " "), func(t *testing.T) {
 			home := t.TempDir()
 			for _, run := range []string{"cold", "warm"} {
-				r, err := shell(t, sh, "HOME="+home, "PPRUN_TEST_AGENT=1")
+				r, w, err := shell(t, sh, "HOME="+home)
+				if err == nil {
+					err = greet(w)
+				}
 				if err != nil {
 					t.Fatalf("%s: %v", run, err)
 				}
-				b := make([]byte, len(agentWords))
-				if _, err := io.ReadFull(r, b); err != nil || string(b) != agentWords {
+				b := make([]byte, frame.HeaderLen)
+				if _, err := io.ReadFull(r, b); err != nil || frame.Parse(b).Kind != agent.KindReady {
 					t.Errorf("%s: read %q, %v", run, b, err)
 				}
 			}
@@ -197,10 +212,11 @@ func TestBootstrapDistrusts(t *testing.T) {
 			if err := c.do(home, cache, planted); err != nil {
 				t.Fatal(err)
 			}
-			r, err := shell(t, []string{"sh"}, "HOME="+home, "XDG_RUNTIME_DIR="+good, "PPRUN_TEST_AGENT=1")
+			r, w, err := shell(t, []string{"sh"}, "HOME="+home, "XDG_RUNTIME_DIR="+good)
 			if err != nil {
 				t.Fatal(err)
 			}
+			greet(w) // what was planted does not listen
 			if _, err := io.ReadFull(r, make([]byte, len(agentWords))); err != nil {
 				t.Fatal(err)
 			}
@@ -212,17 +228,8 @@ func TestBootstrapDistrusts(t *testing.T) {
 	}
 }
 
+// agentWords are those of scripts in an agent's place.
 const agentWords = "first frame"
-
-// It does so before the test binary would become an agent.
-var _ = func() bool {
-	if os.Getenv("PPRUN_TEST_AGENT") != "" && os.Getenv(envMode) == "agent" {
-		os.Stdout.WriteString(agentWords)
-		io.Copy(io.Discard, os.Stdin)
-		os.Exit(0)
-	}
-	return true
-}()
 
 // TestShellsGetNoWords holds what shells on nodes are given to constants, digits and digests: there is nothing in it that
 // would have to be quoted. Programs, arguments, variables and names of files travel in frames, byte for byte.

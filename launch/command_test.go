@@ -95,14 +95,13 @@ func TestCommandMisbehaves(t *testing.T) {
 
 // A command that ends in the middle of the agent's words says why at the end of the stream.
 func TestCommandDies(t *testing.T) {
-	t.Setenv("PPRUN_TEST_AGENT", "1")
 	t.Setenv("HOME", t.TempDir())
-	path := fake(t, `sh -c "$2"; echo connection lost >&2; exit 255`)
+	path := fake(t, `sh -c "$2"; printf half; echo connection lost >&2; exit 255`)
 	conn, err := reach(t, &commandLauncher{Line: path}, hostfile.Node{Host: "node1"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn.(*commandConn).stdin.Close() // ends the agent, whose only words are no whole frame
+	conn.(*commandConn).stdin.Close() // ends the agent
 	_, _, err = agent.NewConn(conn).Next()
 	if want := "its agent is gone: " + path + " ended (exit status 255): connection lost"; err == nil || !strings.HasSuffix(err.Error(), want) {
 		t.Errorf("got %v\nwant %s", err, want)

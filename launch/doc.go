@@ -26,5 +26,5 @@
 // How an agent comes to a node is a launcher's affair: here.go, ssh.go, command.go; server.go finds it there.
 //
 // A program may also be its own launcher: comm.Via takes an [Option], and the job runs beside rank 0 in one process
-// (attach.go), whose executable is the agent on the other nodes, too (mode.go).
+// (attach.go), whose executable is the agent on the other nodes, too (agent/mode.go).
 package launch

@@ -53,7 +53,7 @@ func (h hereLauncher) launch() (io.ReadWriteCloser, error) {
 	defer null.Close()
 	// Not os/exec, whose first process in a program's life is preceded by another, to find out about pidfds.
 	pid, err := syscall.ForkExec(exe, []string{"pprun", "agent", "--fd", "3"}, &syscall.ProcAttr{
-		Env:   append(os.Environ(), envMode+"=agent"),
+		Env:   append(os.Environ(), agent.EnvMode+"=agent"),
 		Files: []uintptr{cmp.Or(h.Stdin, null).Fd(), cmp.Or(h.Stdout, null).Fd(), os.Stderr.Fd(), theirs.Fd()},
 		// A session of its own: signals of the terminal are the launcher's to pass on.
 		Sys: &syscall.SysProcAttr{Setsid: true},

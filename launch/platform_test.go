@@ -65,7 +65,7 @@ func TestBootstrapForeign(t *testing.T) {
 	uname("Linux s390x")
 	cached := filepath.Join(home, ".cache", "pprun", "agent-"+e.identity)
 	for _, run := range []string{"cold", "warm"} {
-		r, err := shell(t, []string{"sh"}, env...)
+		r, _, err := shell(t, []string{"sh"}, env...)
 		if err != nil {
 			t.Fatalf("%s: %v", run, err)
 		}
@@ -82,7 +82,7 @@ func TestBootstrapForeign(t *testing.T) {
 		}
 	}
 	uname("Plan9 mips")
-	if _, err := shell(t, []string{"sh"}, env...); err == nil || err.Error() != "is plan9/mips" {
+	if _, _, err := shell(t, []string{"sh"}, env...); err == nil || err.Error() != "is plan9/mips" {
 		t.Errorf("error %v", err)
 	}
 }

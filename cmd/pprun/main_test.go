@@ -17,7 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestMain lets the test binary be pprun. It is pprun's processes on nodes as pprun is: see launch/mode.go.
+// TestMain lets the test binary be pprun. It is pprun's processes on nodes as pprun is: see launch/agent/mode.go.
 func TestMain(m *testing.M) {
 	if os.Getenv("PPRUN_TEST_MAIN") != "" { // how tests outside of scripts start pprun
 		os.Unsetenv("PPRUN_TEST_MAIN")

@@ -75,7 +75,7 @@ func (g *guard) start() {
 	defer g.reaper.starting()()
 	pid, err := syscall.ForkExec(selfPath, []string{"pprun", "guard"}, &syscall.ProcAttr{
 		Dir: "/", Sys: &syscall.SysProcAttr{Setsid: true},
-		Env: []string{"PPRUN_MODE=guard", guardedJob + "=" + g.hello.Job, guardedNode + "=" + strconv.Itoa(g.hello.Node),
+		Env: []string{EnvMode + "=guard", guardedJob + "=" + g.hello.Job, guardedNode + "=" + strconv.Itoa(g.hello.Node),
 			guardedTimeout + "=" + cmp.Or(g.hello.Heartbeat, frame.Timeout).String(), "GOMAXPROCS=1"},
 		Files: []uintptr{uintptr(r), null.Fd(), null.Fd()},
 	})
