@@ -1,7 +1,5 @@
 package main
 
-import "slices"
-
 // fate is what must become of a job.
 type fate int
 
@@ -34,7 +32,7 @@ func (g *game) fate() fate {
 			return livesOn
 		}
 	}
-	if g.Job == farm && g.spares(hub) {
+	if g.Job == farm && g.sparesHub() {
 		return livesOn
 	}
 	if g.Phase == end {
@@ -43,15 +41,14 @@ func (g *game) fate() fate {
 	return ends
 }
 
-// spares says whether pprun and a process of that role can still speak with each other, and with others.
-func (g *game) spares(v victim) bool {
-	at := slices.IndexFunc(g.scene.processes, v.is)
-	if at < 0 {
-		return false
+// sparesHub says whether pprun and rank 0, which may not be there yet, can still speak with each other, and with others.
+func (g *game) sparesHub() bool {
+	host := "node1"
+	if g.Head {
+		host = "head"
 	}
-	host := g.scene.processes[at].host
 	if g.victim.host == "head" && g.Fault == cut {
 		return host == "head"
 	}
-	return g.Victim != launcher && g.Victim != v && host != g.victim.host
+	return g.Victim != launcher && g.Victim != hub && host != g.victim.host
 }

@@ -10,6 +10,9 @@ import (
 var remark = regexp.MustCompile(`^pprun: (\S+ are one machine: |rank \d+ waits in Init for |ranks? .* (is|are) stopped|ranks? .* go(es)? on$|` +
 	`.*: (its|their) tasks are redone|.*: its work was done|.*through pprun|.*before all had joined|rank 0: the hub turns away |agent on head: the launcher is silent|  )`)
 
+// unsure is what pprun says when its job is over and a host does not answer any more.
+var unsure = regexp.MustCompile(`^pprun: \S+: did not confirm that nothing is left there`)
+
 // reasons are the lines by which pprun says why a job has failed.
 func reasons(stderr string) (found []string) {
 	for line := range strings.SplitSeq(stderr, "\n") {
