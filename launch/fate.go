@@ -119,7 +119,10 @@ func (j *job) lose(n *node, l lost) {
 		return
 	}
 	why, runs := l.words(), n.remote != nil && n.remote.Broken()
-	if n.silent {
+	j.awake.look()
+	if slept := j.awake.why(j.HeartbeatTimeout); slept != "" && !n.silent && !j.suspended {
+		why, runs = slept, false
+	} else if n.silent {
 		why, runs = j.silence(n)
 	} else if runs && l.plain() {
 		why = "its ssh connection has ended"

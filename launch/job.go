@@ -43,7 +43,8 @@ type job struct {
 	killAt    <-chan time.Time // ranks that were sent a signal have had their time
 	killGrace time.Duration    // what they get from then on
 	moved     time.Time        // of the last progress before the ranks run
-	begun     sync.WaitGroup   // goroutines of plan and launch
+	awake     awake
+	begun     sync.WaitGroup // goroutines of plan and launch
 
 	sent        atomic.Int64 // compressed bytes on their way to nodes
 	lastSent    int64
@@ -79,7 +80,7 @@ func newJob(ctx context.Context, c Config) *job {
 	id := make([]byte, 8)
 	rand.Read(id)
 	j := &job{
-		Config: c, id: hex.EncodeToString(id), began: time.Now(), moved: time.Now(),
+		Config: c, id: hex.EncodeToString(id), began: time.Now(), moved: time.Now(), awake: awake{looked: time.Now()},
 		events: make(chan event, 256), tick: time.NewTicker(watchTick), clock: frame.NewClock(c.HeartbeatTimeout),
 		doomed: make(chan struct{}),
 	}
@@ -159,6 +160,7 @@ func (j *job) step(limit <-chan time.Time) bool {
 
 // watch notices lack of progress before the start.
 func (j *job) watch() {
+	j.awake.look()
 	if !j.detouredAt.IsZero() && time.Since(j.detouredAt) > gather {
 		j.sayDetours()
 	}

@@ -122,6 +122,9 @@ var closedLimit = func() <-chan time.Time { c := make(chan time.Time); close(c);
 
 // resume goes on after a stop, ours or somebody else's.
 func (j *job) resume() {
+	if j.suspended {
+		j.awake = awake{looked: time.Now()} // agents were told
+	}
 	j.suspended = false
 	for _, n := range j.nodes {
 		if n.up {
