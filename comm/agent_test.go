@@ -147,7 +147,7 @@ func (a *agent) accept() {
 		}
 		a.asked <- asker
 		a.serve.Go(func() {
-			a.ended <- ending{p.Rank, asker.Ask.Role, asker.Wait(place.News{Relayed: func(why string) { a.relayed <- why }, Orphan: func(string) {}, Missed: func(place.Missed) {}, Ran: func(place.Ran) {}})}
+			a.ended <- ending{p.Rank, asker.Ask.Role, asker.Wait(place.News{Relayed: func(why string) { a.relayed <- why }, Orphan: func(string) {}, Joined: func() {}, Missed: func(place.Missed) {}, Ran: func(place.Ran) {}})}
 		})
 	}
 }

@@ -75,7 +75,11 @@ func (c *Comm) openHub(ctx context.Context, agent *place.Link, fns []signature, 
 	agent.Hear(place.Told{Died: d.died, Stopped: h.stopped})
 	d.open(agent.Listeners)
 	explainBy(func() string { return "rank 0 waits in Init for " + d.absent() + " to join" })
-	return c.host(ctx, d, leave)
+	if err := c.host(ctx, d, leave); err != nil {
+		return err
+	}
+	agent.Joined()
+	return nil
 }
 
 // checkPlace checks what must be true of every place.

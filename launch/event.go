@@ -35,8 +35,9 @@ type (
 		rank int
 		role place.Role
 	}
-	note string
-	done struct{}
+	note   string
+	joined struct{}
+	done   struct{}
 )
 
 // decode turns a frame of the agent into an event.
@@ -71,6 +72,8 @@ func decode(h frame.Header, payload []byte) (any, error) {
 		return relayed(oneLine(string(payload))), nil
 	case agent.KindRan:
 		return said[place.Ran](payload)
+	case agent.KindJoined:
+		return joined{}, nil
 	case agent.KindMissed:
 		return place.Missed{Rank: int(h.Src), Incarnation: h.Dst, How: place.Hearing(h.ID)}, nil
 	case agent.KindStopped:
@@ -187,6 +190,8 @@ func (j *job) heed(n *node, said any) {
 		}
 	case role:
 		j.learn(n, v)
+	case joined:
+		j.joined = j.joined || n.index == j.placement.NodeOf[0]
 	case agent.Exit:
 		j.exited(n, v)
 	case place.Ran:

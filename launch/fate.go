@@ -256,6 +256,8 @@ func (j *job) loseRanks(n *node, how string) {
 	}
 	replaceable := !slices.ContainsFunc(n.ranks, func(r int) bool { return !j.replaceable(r) })
 	switch {
+	case replaceable && !j.joined && !again && !j.over: // rank 0 waits for them in vain, whatever OnFail says
+		j.condemn(&verdict{causes: []cause{lostNode(n, how)}})
 	case replaceable:
 		j.noteIfWaiting(StatusFailed, &n.guilty)
 		then := ""

@@ -64,6 +64,7 @@ type job struct {
 	processes []*Process // as they were started
 	losses    losses
 	standing  standing
+	joined    bool // all ranks have joined the hub: rank 0 has said so
 	over      bool // rank 0, the hub, has ended: ranks that serve have nothing more to do
 	status    int  // of the first failure that did not end the job
 

@@ -72,7 +72,7 @@ const (
 // the others without a word, or its node is lost.
 //
 // A rank that only serves tasks (comm.Main, above rank 0) is replaceable, any other is not: one that never joined, one
-// that called comm.Init, and rank 0. The failure of one that is not decides the status, the first if there are several.
+// that called comm.Init, and rank 0. Before all have joined the job can do without no node that has ranks. The failure of one that is not decides the status, the first if there are several.
 type OnFail uint8
 
 const (

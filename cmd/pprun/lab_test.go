@@ -111,6 +111,7 @@ func TestHosts(t *testing.T) {
 		{"losses", losses},
 		{"report", remoteReport},
 		{"signal storms", signalStorms},
+		{"lost before all joined", lostBeforeAllJoined},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.f(t, l.in(t)) })
 	}

@@ -44,6 +44,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 3 && os.Args[1] == "changing" {
 		beChanging(os.Args[2:])
 	}
+	if len(os.Args) > 3 && os.Args[1] == "halfway" {
+		beHalfway(os.Args[2:])
+	}
 	if len(os.Args) > 3 && os.Args[1] == "self" {
 		beSelf(os.Args[2:])
 	}

@@ -95,6 +95,7 @@ func (a *Asker) Refuse(reason string) {
 type News struct {
 	Relayed func(why string) // its link to the hub goes through the relay
 	Orphan  func(why string) // its link to the hub has ended before the job; why: it gave it up, having heard nothing
+	Joined  func()           // all ranks have joined
 	Missed  func(Missed)     // what it hears of another rank
 	Ran     func(Ran)        // what another rank ran when it was lost
 }
@@ -109,6 +110,8 @@ func (a *Asker) Wait(news News) (bye bool) {
 			news.Relayed(string(payload))
 		case err == nil && h.Kind == kindOrphan:
 			news.Orphan(string(payload))
+		case err == nil && h.Kind == kindJoined:
+			news.Joined()
 		case err == nil && h.Kind == kindMissed:
 			news.Missed(Missed{int(h.Src), h.Dst, Hearing(h.ID)})
 		case err == nil && h.Kind == kindRan:

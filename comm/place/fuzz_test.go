@@ -54,7 +54,7 @@ func FuzzLink(f *testing.F) {
 		defer bounded.Memory(t)()
 		c, other := pair(t, b)
 		if a, err := Accept(c); err == nil {
-			a.Wait(News{Relayed: func(string) {}, Orphan: func(string) {}, Missed: func(Missed) {}, Ran: func(Ran) {}})
+			a.Wait(News{Relayed: func(string) {}, Orphan: func(string) {}, Joined: func() {}, Missed: func(Missed) {}, Ran: func(Ran) {}})
 		}
 		other.Close()
 

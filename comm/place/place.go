@@ -27,7 +27,7 @@ import (
 )
 
 // Version of the rank-agent protocol.
-const Version = 9 // 2: deaths; 3: relays; 4: orphans; 5: what lost ranks ran; 6: heartbeats; 7: stopped ranks; 8: missed ranks; 9: links behind the agent
+const Version = 10 // 2: deaths; 3: relays; 4: orphans; 5: what lost ranks ran; 6: heartbeats; 7: stopped ranks; 8: missed ranks; 9: links behind the agent; 10: all have joined
 
 // Role is what a rank says it is.
 type Role uint8

@@ -214,6 +214,10 @@ func (l *Link) Orphan(why string) error {
 	return frame.Write(l.conn, frame.Header{Kind: kindOrphan}, []byte(why[:min(len(why), limits[kindOrphan])]))
 }
 
+// Joined tells the agent that all ranks have joined the hub, which is in this rank: before that the job cannot do without any
+// that uses it.
+func (l *Link) Joined() error { return frame.Write(l.conn, frame.Header{Kind: kindJoined}, nil) }
+
 // Missed tells the agent what the hub, which is in this rank, hears of another one.
 func (l *Link) Missed(m Missed) error {
 	return frame.Write(l.conn, frame.Header{Kind: kindMissed, Src: uint32(m.Rank), Dst: m.Incarnation, ID: uint64(m.How)}, nil)

@@ -22,6 +22,7 @@ const (
 	kindOrphan  frame.Kind = 8  // rank -> agent: text: what it missed; empty: nothing
 	kindRan     frame.Kind = 9  // rank -> agent: CBOR Ran
 	kindMissed  frame.Kind = 11 // rank -> agent: Src: rank. Dst: incarnation. ID: Hearing
+	kindJoined  frame.Kind = 12 // rank -> agent: empty
 	kindStopped frame.Kind = 10 // agent -> rank: Src: rank. ID 1: it is stopped, 0: it goes on
 )
 
@@ -35,6 +36,7 @@ var limits = frame.Limits{
 	kindRelayed: 4 << 10,
 	kindOrphan:  4 << 10,
 	kindMissed:  frame.NoPayload,
+	kindJoined:  frame.NoPayload,
 	kindRan:     16 << 10, // MaxRan names
 	kindStopped: frame.NoPayload,
 }

@@ -134,10 +134,12 @@ func (a *agent) news(k *place.Asker, r *rank) place.News {
 			a.conn.Send(frame.Header{Kind: KindRelayed, Src: uint32(k.Ask.Rank)}, []byte(why))
 		},
 		Orphan: func(why string) { r.seat.orphan.Store(&why) },
+		Joined: func() {},
 		Missed: func(place.Missed) {},
 		Ran:    func(place.Ran) {},
 	}
 	if k.Ask.Rank == 0 {
+		n.Joined = func() { a.conn.Send(frame.Header{Kind: KindJoined}, nil) }
 		n.Missed = func(m place.Missed) {
 			a.conn.Send(frame.Header{Kind: KindMissed, Src: uint32(m.Rank), Dst: m.Incarnation, ID: uint64(m.How)}, nil)
 		}

@@ -7,7 +7,7 @@ import (
 )
 
 // Version of the launcher-agent protocol.
-const Version = 15 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran; 7: limits; 8: where libraries are; 9: heartbeats; 10: programs that launch themselves; 11: stopped ranks; 12: no names in ready; 13: missed ranks; 14: trunks; 15: path in ready
+const Version = 16 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran; 7: limits; 8: where libraries are; 9: heartbeats; 10: programs that launch themselves; 11: stopped ranks; 12: no names in ready; 13: missed ranks; 14: trunks; 15: path in ready; 16: all have joined
 
 // The launcher-agent protocol: frames of comm/frame over any byte stream (socketpair, ssh session, TLS), structured
 // payloads in CBOR. Both ends may send ahead: frames are handled in order, so a launcher that needs no answer does not wait.
@@ -32,6 +32,7 @@ const Version = 15 // 2: respawn, death; 3: relays; 4: credit for input that was
 //	                                   <-   relayed    why a rank's link to the hub is such a one
 //	signal, suspend, resume, kill      ->
 //	                                   <-   role       plain, spmd, serve: as soon as a rank says so
+//	                                   <-   joined     all ranks have (agent of rank 0, which says so)
 //	                                   <-   exit       one for each process, after the last byte of its output
 //	respawn    rank, incarnation       ->                (a serve rank that is lost)
 //	                                   <-   respawned  pid, or why not
@@ -98,6 +99,7 @@ const (
 	KindRelayClose   frame.Kind = 35 // text: why, if it is to be told. ID 0: all relays of Src, whose agent is lost
 	KindRelayed      frame.Kind = 36 // Src: rank. Text: what is wrong with each address of the hub
 	KindRan          frame.Kind = 37 // CBOR place.Ran
+	KindJoined       frame.Kind = 41 // all ranks have joined
 	KindMissed       frame.Kind = 39 // Src: rank. Dst: incarnation. ID: place.Hearing
 	KindGiveUp       frame.Kind = 40 // Dst: rank. ID: incarnation. The hub has given it up: it is to end
 	KindStopped      frame.Kind = 38 // Src: rank. ID: its process that is stopped; 0: it goes on
@@ -124,7 +126,7 @@ var limits = frame.StreamLimits(frame.Limits{
 	KindRole: frame.NoPayload, KindExit: 64 << 10, KindFailure: 64 << 10, KindNote: 4 << 10,
 	KindBeat: frame.NoPayload, KindBye: frame.NoPayload, KindDone: frame.NoPayload, KindUnwritable: frame.NoPayload,
 	KindRespawn: frame.NoPayload, KindRespawned: 64 << 10, KindDeath: 16 << 10,
-	KindRelayed: 4 << 10, KindStopped: frame.NoPayload, KindMissed: frame.NoPayload, KindGiveUp: frame.NoPayload, KindRan: 16 << 10,
+	KindRelayed: 4 << 10, KindStopped: frame.NoPayload, KindMissed: frame.NoPayload, KindJoined: frame.NoPayload, KindGiveUp: frame.NoPayload, KindRan: 16 << 10,
 }, KindRelayOpen)
 
 // Hello opens the conversation.
