@@ -77,10 +77,11 @@ func (h *heart) run() {
 // listen gives a link up whose other end is dead.
 func (h *heart) listen(clock *frame.Clock, l *link) {
 	silence := l.reader.Silence()
+	over := clock.Dead(silence)
 	switch {
-	case h.judge.excuses(l):
+	case clock.Late(silence) && h.judge.excuses(l):
 		silence.Break()
-	case clock.Dead(silence):
+	case over:
 		if h.note(l, dead) {
 			l.giveUp(fmt.Sprintf("nothing was heard of it for %v", h.timeout))
 		}

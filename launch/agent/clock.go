@@ -52,8 +52,9 @@ func (a *agent) clock(stop <-chan struct{}) {
 	}
 }
 
-// beat tells that this agent lives, and which of its ranks are stopped. It may block in Send, so it is apart from the
-// clock.
+// beat tells that this agent lives, and which of its ranks are stopped. It does so twice in an interval: where the network
+// carries one direction only, the first beat after that still arrives, and silence begins there. It may block in Send, so
+// it is apart from the clock.
 func (a *agent) beat(stop <-chan struct{}) {
 	for {
 		select {
@@ -62,7 +63,7 @@ func (a *agent) beat(stop <-chan struct{}) {
 		case <-a.look:
 			a.lookForStopped()
 			continue
-		case <-time.After(frame.Interval(a.timeout())):
+		case <-time.After(frame.Interval(a.timeout()) / 2):
 		}
 		if !a.suspended.Load() {
 			a.lookForStopped()

@@ -75,8 +75,8 @@ func TestClock(t *testing.T) {
 				go func() { a.clock(stop); close(ended) }()
 				beats(launcher, a, time.Hour)
 				synctest.Wait()
-				if n := heard.Load(); n < 1790 || n > 1810 {
-					t.Errorf("%d beats in an hour, want one every 2 s", n)
+				if n := heard.Load(); n < 3590 || n > 3610 {
+					t.Errorf("%d beats in an hour, want one every second", n)
 				}
 				c.then(launcher, a, far)
 				select {
@@ -129,7 +129,7 @@ func TestTrunkFallsSilent(t *testing.T) {
 					work.Go(func() { io.Copy(io.Discard, s) })
 				}
 				clock := frame.NewClock(timeout)
-				for range 17 {
+				for began := time.Now(); time.Since(began) <= timeout; {
 					<-clock.C
 					clock.Tick()
 					trunk.listen(clock, c.excused)

@@ -42,7 +42,7 @@ const Version = 16 // 2: respawn, death; 3: relays; 4: credit for input that was
 //	                                   <-   missed     the hub hears nothing of a rank, or hears it again (agent of rank 0)
 //	give up    rank, incarnation       ->                (of which nothing was heard for the timeout)
 //	                                   <-   ran        what a rank ran that the hub has lost (agent of rank 0)
-//	beat                              <->   beat       every frame.Interval, whatever else flows
+//	beat                              <->   beat       every frame.Interval, the agent twice as often, whatever else flows
 //	bye        after the last exit     ->
 //	                                   <-   done       nothing of the job is left on the node
 //
