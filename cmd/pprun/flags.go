@@ -62,7 +62,7 @@ func (o *options) flags() *pflag.FlagSet {
 	f.BoolVar(&c.NoOversubscribe, "no-oversubscribe", false, "")
 	f.Var(choice[string]{&o.dryRun, []string{"table", "json"}}, "dry-run", "")
 	f.Lookup("dry-run").NoOptDefVal = "table"
-	f.StringArrayVarP(&c.Env, "env", "x", nil, "")
+	f.StringArrayVarP(&c.Env, "export", "x", nil, "")
 	f.BoolVar(&c.EnvNone, "env-none", false, "")
 	f.StringVar(&c.Dir, "wdir", "", "")
 	f.StringArrayVar(&c.Stage, "stage", nil, "")
@@ -151,13 +151,7 @@ func (o *options) check(f *pflag.FlagSet) error {
 	return nil
 }
 
-// single are the words that mpirun and mpiexec take with one dash.
-var single = map[string]string{
-	"-np": "--np", "-ppn": "--ppn", "-wdir": "--wdir", "-host": "--host", "-hosts": "--hosts",
-	"-hostfile": "--hostfile", "-machinefile": "--machinefile",
-}
-
-// normalise turns those words into flags with two dashes, up to the program's name.
+// normalise gives words such as -np and -hostfile, which mpirun and mpiexec take with one dash, two, up to the program's name.
 func normalise(f *pflag.FlagSet, args []string) []string {
 	out := make([]string, 0, len(args))
 	for i := 0; i < len(args); i++ {
@@ -165,17 +159,12 @@ func normalise(f *pflag.FlagSet, args []string) []string {
 		if !strings.HasPrefix(a, "-") || a == "-" || a == "--" {
 			return append(out, args[i:]...)
 		}
-		word, value, attached := strings.Cut(a, "=")
-		if long, ok := single[word]; ok {
-			// mpiexec's -hosts is a list, Open MPI has files only: what exists is a file.
-			if word == "-hosts" && i+1 < len(args) && args[i+1] != "-" && !exists(args[i+1]) {
-				long = "--host"
-			}
-			a = long
-			if attached {
-				a += "=" + value
-			}
-		} else if _, ok := elsewhere[word[1:]]; ok { // with one dash, too: flagError says what to use
+		switch word, _, _ := strings.Cut(a[1:], "="); {
+		case len(word) == 1 || strings.HasPrefix(word, "-"):
+		// mpiexec's -hosts is a list, Open MPI has files only: what exists is a file.
+		case a == "-hosts" && i+1 < len(args) && args[i+1] != "-" && !exists(args[i+1]):
+			a = "--host"
+		case f.Lookup(word) != nil || elsewhere[word] != "": // what is elsewhere's, flagError tells
 			a = "-" + a
 		}
 		out = append(out, a)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -89,45 +88,8 @@ Exit status: that of the first rank that failed and was not replaced, 128+signal
 64 usage, 124 timeout, 125 pprun, ssh or a node failed, 126 not executable, 127 not found.
 `
 
-// elsewhere are flags of other launchers, and what takes their place here.
-var elsewhere = map[string]string{
-	"oversubscribe": "more ranks than slots are allowed anyway", "allow-run-as-root": "it is not needed",
-	"map-by": "use --map", "bind-to": "pprun binds nothing", "tag-output": "use -l", "prepend-rank": "use -l",
-	"ntasks": "use -n", "nodelist": "use --host", "chdir": "use --wdir", "wd": "use --wdir", "npernode": "use --ppn",
-	"kill-on-bad-exit": "it is what happens anyway", "no-kill": "use --on-fail continue", "enable-recovery": "use --on-fail continue",
-	"get-stack-traces": "use --stacks",
-	"mca":              "pprun has no parameters of Open MPI's; see pprun --help",
-	"max-restarts":     "use --respawn", "restarts": "use --respawn",
-	"hosts-file": "use --hosts", "env-file": "use -x", "genv": "use -x", "genvnone": "use --env-none",
-	"rr": "use --map cyclic", "outfile-pattern": "use -o", "launcher-exec": "use --ssh", "preload-binary": "programs are copied anyway",
-}
-
-// flagError turns pflag's error into: flag, value, what is allowed.
-func flagError(f *pflag.FlagSet, err error) error {
-	if e, ok := errors.AsType[*pflag.NotExistError](err); ok {
-		name := e.GetSpecifiedName()
-		if len(name) == 1 {
-			return fmt.Errorf("unknown flag -%s: see pprun --help", name)
-		}
-		hint := "see pprun --help"
-		if there, ok := elsewhere[name]; ok {
-			hint = there
-		} else if near := nearest(f, name); near != "" {
-			hint = "did you mean --" + near + "?"
-		}
-		return fmt.Errorf("unknown flag --%s: %s", name, hint)
-	}
-	if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
-		return fmt.Errorf("%s %q: %w", spelt(e.GetFlag()), e.GetValue(), e.Unwrap())
-	}
-	if e, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
-		return fmt.Errorf("%s: its value is missing: see pprun --help", spelt(e.GetFlag()))
-	}
-	return err
-}
-
 // shortest are flags that people know by their letter, as --help does.
-var shortest = []string{"np", "env", "label-rank"}
+var shortest = []string{"np", "export", "label-rank"}
 
 // spelt is how people write a flag.
 func spelt(f *pflag.Flag) string {

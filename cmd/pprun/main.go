@@ -39,6 +39,13 @@ func run(args []string) int {
 		complain(errors.New("the program is missing: see pprun --help"))
 		return launch.StatusUsage
 	}
+	if err := noCommand(o.config.Target); err != nil {
+		complain(err)
+		return launch.StatusUsage
+	}
+	if severalPrograms(o.config.Args) && !o.config.Quiet {
+		complain(errors.New(`warning: ": -n" is for the program: pprun starts one program, not several`))
+	}
 	if err := o.findHosts(); err != nil {
 		complain(err)
 		return launch.StatusUsage
