@@ -12,7 +12,7 @@ import (
 // notInFile are flags that no file of options may have, and what to do instead.
 var notInFile = map[string]string{
 	"config": "a file of options names no other",
-	"help":   "is for the command line",
+	"help":   "is for the command line", "version": "is for the command line",
 	"json":   "is for ppserver status",
 	"secret": "is for ppserver keygen; a secret stands in the directory of keys",
 }
@@ -27,8 +27,8 @@ func readConfig(f *pflag.FlagSet, file string) error {
 	n := 0
 	for line := range strings.Lines(string(b)) {
 		n++
-		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "#") {
+		line, _, _ = strings.Cut(" "+strings.ReplaceAll(line, "\t", " "), " #")
+		if line = strings.TrimSpace(line); line == "" {
 			continue
 		}
 		name, value, ok := strings.Cut(line, "=")

@@ -50,7 +50,7 @@ func checkAddress(address string, keys bool) error {
 	a, err := net.ResolveTCPAddr("tcp", address)
 	switch {
 	case err != nil:
-		return usagef("--listen %s: %v", address, err)
+		return usagef("--listen %s: %v: want an address of this machine, as %s", address, err, addresses())
 	case a.IP == nil || a.IP.IsUnspecified():
 		return usagef("--listen %s: is every address of this machine: name one", address)
 	case !a.IP.IsLoopback() && !keys:
@@ -67,10 +67,15 @@ func onlyAddress() (netip.Addr, error) {
 	case 1:
 		return all[0], nil
 	default:
-		var names []string
-		for _, ip := range all {
-			names = append(names, ip.String())
-		}
-		return netip.Addr{}, fmt.Errorf("this machine has several addresses: give one of them with --listen: %s", strings.Join(names, ", "))
+		return netip.Addr{}, fmt.Errorf("this machine has several addresses: give one of them with --listen: %s", addresses())
 	}
+}
+
+// addresses lists those by which others could reach this machine, and the one by which it reaches itself.
+func addresses() string {
+	var names []string
+	for _, ip := range agent.OwnAddresses() {
+		names = append(names, ip.String())
+	}
+	return strings.Join(append(names, "127.0.0.1"), ", ")
 }

@@ -33,8 +33,10 @@ func run(args []string) int {
 	o, err := parse(args)
 	switch {
 	case err != nil:
-	case o.help:
+	case o.help || o.command == "help":
 		fmt.Print(help)
+	case o.version || o.command == "version":
+		fmt.Print(version())
 	case o.command == "keygen":
 		err = keygen(o)
 	case o.command == "authorize":

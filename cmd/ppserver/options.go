@@ -28,9 +28,9 @@ type options struct {
 	logJSON  bool
 	announce bool
 	quotas
-	secret bool
-	json   bool
-	help   bool
+	secret        bool
+	json          bool
+	help, version bool
 }
 
 const help = `ppserver lets programs on other machines use the cores of this one.
@@ -45,6 +45,7 @@ Commands
   status [HOST[:PORT]]     ask a server what it does: that of this machine, or another; --json
   authorize KEY [COMMENT]  let in the holder of another client key; - reads it from standard input
   (none)                   serve
+  help, version            also --help, --version
 
 Serving
   -l, --listen HOST[:PORT] address to listen on, never a wildcard (default: the one address by which
@@ -59,20 +60,19 @@ Serving
       --log-format FORMAT  text (default) or json: a line for each login, refusal and end
       --keys DIR           directory of keys (default: PPRUN_KEYS, else ~/.config/pprun)
   -c, --config FILE        more of these, in lines such as "workers = 8"; the command line counts more
-  -h, --help
 
 What clients may have; 0: as much as they like
       --max-clients N      clients at a time (default 64)
       --max-per-key N      of them with the same key, or let in by the secret (default 16)
-      --max-ranks N        ranks of a client (default 256, or the CPUs if there are more)
+      --max-ranks N        ranks of a client (default 256, or the workers if there are more)
       --max-upload SIZE    of all the files that a client sends (default 1G)
       --max-file SIZE      of a file that its programs write, and of the program itself (default 0)
       --max-processes N    with their threads (default 4096 where there are control groups, else 0)
       --max-memory SIZE    of all its processes; needs control groups (default 0)
       --max-time DURATION  of a client's job, such as 12h (default 0)
 
-Signals: HUP reads the keys again, and ends clients that they no longer let in. TERM lets the
-clients finish and takes no new ones; a second TERM, or INT, ends them. USR1 prints statistics of
+Signals: HUP reads the keys again (not --config), and ends clients that they no longer let in. TERM
+lets the clients finish and takes no new ones; a second TERM, or INT, ends them. USR1 prints statistics of
 the processes that have ended, as Parallel Python does.
 `
 
@@ -94,10 +94,14 @@ func parse(args []string) (*options, error) {
 	o.quotas.flags(f)
 	config := f.StringP("config", "c", "", "")
 	f.BoolVarP(&o.help, "help", "h", false, "")
+	f.BoolVar(&o.version, "version", false, "")
 	if err := f.Parse(args); err != nil {
-		return nil, usagef("%v: see ppserver --help", err)
+		return nil, flagError(err)
 	}
-	if *config != "" && !o.help {
+	if o.help || o.version {
+		return o, nil
+	}
+	if *config != "" {
 		if err := readConfig(f, *config); err != nil {
 			return nil, err
 		}
@@ -107,21 +111,28 @@ func parse(args []string) (*options, error) {
 	if f.NArg() > 0 {
 		o.command, o.args = f.Arg(0), f.Args()[1:]
 	}
+	if o.workers > o.Ranks && !f.Changed("max-ranks") {
+		o.Ranks = o.workers
+	}
 	switch {
-	case o.help:
-		return o, nil
 	case o.port < 1 || o.port > 65535:
 		return nil, usagef("--port %d: want a port from 1 to 65535", o.port)
 	case o.workers < 1:
 		return nil, usagef("--workers %d: want at least 1", o.workers)
+	case o.Ranks > 0 && o.workers > o.Ranks:
+		return nil, usagef("--workers %d and --max-ranks %d: a client that asks for no number gets a rank for each worker", o.workers, o.Ranks)
 	case *idle < 0:
 		return nil, usagef("--idle %d: want a number of seconds", *idle)
 	case *format != "text" && *format != "json":
 		return nil, usagef("--log-format %s: want text or json", *format)
-	case !slices.Contains([]string{"", "keygen", "authorize", "status"}, o.command):
-		return nil, usagef("%s: no such command: see ppserver --help", o.command)
-	case o.command == "keygen" && len(o.args) > 0 || o.command == "authorize" && len(o.args) == 0 || o.command == "status" && len(o.args) > 1:
-		return nil, usagef("%s: see ppserver --help", o.command)
+	case !slices.Contains([]string{"", "keygen", "authorize", "status", "help", "version"}, o.command):
+		return nil, usagef("%s: no such command: want keygen, status or authorize, or none to serve: see ppserver --help", o.command)
+	case o.command == "keygen" && len(o.args) > 0:
+		return nil, usagef("keygen %s: takes no arguments", o.args[0])
+	case o.command == "authorize" && len(o.args) == 0:
+		return nil, usagef("authorize: want a key as ppserver keygen prints it, or - for standard input")
+	case o.command == "status" && len(o.args) > 1:
+		return nil, usagef("status %s: want one server", strings.Join(o.args, " "))
 	case o.secret && o.command != "keygen":
 		return nil, usagef("--secret: is for ppserver keygen; a secret never stands on a command line")
 	case o.json && o.command != "status":

@@ -341,7 +341,7 @@ func TestStatusRefused(t *testing.T) {
 func TestConfig(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ppserver.conf")
 	for _, c := range []struct{ text, args, want string }{
-		{"# comment\n\nworkers = 7\nport=7070\nlog-format = json\n", "", ""},
+		{"# comment\n\nworkers = 7 # on each\nport=7070\nlog-format = json\n\t# comment\n", "", ""},
 		{"workers = 3\nport=7070\nlog-format = json\n", "-w 7", ""},
 		{"workers = 3\nworkers = 4\n", "", ":2: workers: is in line 1, too"},
 		{"workers = many\n", "", `:1: workers = "many": must be an integer`},
@@ -403,8 +403,13 @@ func TestUsage(t *testing.T) {
 		{"--max-upload much", 64, "want a number of bytes, such as 500M or 2G"},
 		{"--max-time 5", 64, "must be a duration like"},
 		{"--nonsense", 64, "see ppserver --help"},
-		{"nonsense", 64, "no such command"},
-		{"authorize", 64, "see ppserver --help"},
+		{"-s hunter2", 64, "-s: a secret never stands on a command line"},
+		{"--listen eth0", 64, ": want an address of this machine, as "},
+		{"--workers 9 --max-ranks 8", 64, "--workers 9 and --max-ranks 8: "},
+		{"nonsense", 64, "no such command: want keygen, status or authorize"},
+		{"keygen secret", 64, "keygen secret: takes no arguments"},
+		{"status a b", 64, "status a b: want one server"},
+		{"authorize", 64, "want a key as ppserver keygen prints it"},
 		{"authorize rubbish", 64, "is no public key"},
 	} {
 		args := strings.Fields(c.args)
@@ -417,9 +422,20 @@ func TestUsage(t *testing.T) {
 			t.Errorf("ppserver %s: exit status %d, want %d: %s, want %q", c.args, got, c.status, out, c.want)
 		}
 	}
-	out, err := command(t.TempDir(), "--help").Output()
-	if lines := bytes.Count(out, []byte("\n")); err != nil || lines < 10 || lines > 50 {
-		t.Errorf("--help: %d lines, %v", lines, err)
+	for _, arg := range []string{"--help", "help"} {
+		out, err := command(t.TempDir(), arg).Output()
+		if lines := bytes.Count(out, []byte("\n")); err != nil || lines < 10 || lines > 50 {
+			t.Errorf("%s: %d lines, %v", arg, lines, err)
+		}
+	}
+	for _, arg := range []string{"--version", "version"} {
+		out, err := command(t.TempDir(), arg).Output()
+		if !bytes.HasPrefix(out, []byte("ppserver ")) || !bytes.Contains(out, []byte("launcher-agent ")) {
+			t.Errorf("%s: %q, %v", arg, out, err)
+		}
+	}
+	if o, err := parse([]string{"--workers", "1000"}); err != nil || o.Ranks != 1000 {
+		t.Errorf("--workers 1000: --max-ranks %v, %v", o, err)
 	}
 }
 

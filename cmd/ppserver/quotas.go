@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"runtime"
 
 	"github.com/pprun/pprun/launch/agent"
 	"github.com/pprun/pprun/launch/door"
@@ -31,7 +30,7 @@ const (
 func (q *quotas) flags(f *pflag.FlagSet) {
 	f.IntVar(&q.clients, "max-clients", maxClients, "")
 	f.IntVar(&q.perKey, "max-per-key", maxPerKey, "")
-	f.IntVar(&q.Ranks, "max-ranks", max(maxRanks, runtime.GOMAXPROCS(0)), "")
+	f.IntVar(&q.Ranks, "max-ranks", maxRanks, "")
 	q.Upload = maxUpload
 	f.Var((*size)(&q.Upload), "max-upload", "")
 	f.Var((*size)(&q.File), "max-file", "")

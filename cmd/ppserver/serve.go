@@ -25,6 +25,7 @@ type server struct {
 	host     string // address that clients reach us by
 	user     *account
 	groups   *groups // nil: there are no control groups
+	alone    error   // why there are none
 	log      *slog.Logger
 	refused  refusals
 	began    time.Time
@@ -114,19 +115,19 @@ func open(o *options) (*server, *door.Keyring, error) {
 }
 
 // howToGroup is how a server comes to control groups.
-const howToGroup = "start it as root, or: systemd-run --user --scope -p Delegate=yes ppserver"
+func howToGroup() string {
+	if os.Geteuid() == 0 {
+		return "let it write to /sys/fs/cgroup"
+	}
+	return "start it as root, or: systemd-run --user --scope -p Delegate=yes ppserver"
+}
 
 // share finds out how clients share this machine.
 func (s *server) share() error {
 	own, _ := os.ReadFile("/proc/self/cgroup")
-	var err error
-	if s.groups, err = findGroups("/sys/fs/cgroup", own); err != nil {
-		s.log.Info("no control groups: the processes of all clients compete as equals", "why", err, "fix", howToGroup)
-	} else {
-		s.log.Info("each client has a control group, of the same weight")
-	}
+	s.groups, s.alone = findGroups("/sys/fs/cgroup", own)
 	if s.memory > 0 && !s.groups.have("memory") {
-		return fmt.Errorf("--max-memory: needs control groups for memory: %s", howToGroup)
+		return fmt.Errorf("--max-memory: needs control groups for memory: %s", howToGroup())
 	}
 	if !s.groups.have("pids") {
 		if s.ByUser = true; !s.count { // what the user has already, outside of this server, would count, too
@@ -139,6 +140,7 @@ func (s *server) share() error {
 // greet tells who started it what it needs to know.
 func (s *server) greet(ring *door.Keyring) {
 	at := s.listener.Addr().String()
+	defer s.tellSharing()
 	fmt.Printf("ppserver on %s, slots: %d, key %s\n", at, s.workers, s.key)
 	loopback, how := s.listener.Addr().(*net.TCPAddr).IP.IsLoopback(), " ./prog"
 	switch {
@@ -153,6 +155,15 @@ func (s *server) greet(ring *door.Keyring) {
 		return
 	}
 	fmt.Printf("where the keys are others, put into known_servers: %s %s\n", at, door.FormatPublic(ring.Server().Public()))
+}
+
+// tellSharing says how clients share this machine.
+func (s *server) tellSharing() {
+	if s.alone != nil {
+		s.log.Info("no control groups: the processes of all clients compete as equals", "why", s.alone, "fix", howToGroup())
+	} else {
+		s.log.Info("each client has a control group, of the same weight")
+	}
 }
 
 // obey does what signals say until the server is to end.

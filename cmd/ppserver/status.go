@@ -123,10 +123,16 @@ func (r *report) write(w io.Writer) error {
 		fmt.Fprintf(t, "  %s\t%s\tfor %s\tranks: %d\t%s\n", shown(c.Address), shown(c.Key), short(c.Since), c.Ranks, program)
 	}
 	if r.Cache.Path != "" {
-		plural := map[bool]string{false: "s"}[r.Cache.Programs == 1]
-		fmt.Fprintf(t, "cache: %d program%s, %.1f MB, in %s\n", r.Cache.Programs, plural, float64(r.Cache.Bytes)/1e6, shown(r.Cache.Path))
+		fmt.Fprintf(t, "cache: %s, %.1f MB, in %s\n", plural(r.Cache.Programs, "program"), float64(r.Cache.Bytes)/1e6, shown(r.Cache.Path))
 	}
 	return t.Flush()
+}
+
+func plural(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
 
 func short(seconds float64) string { return (time.Duration(seconds) * time.Second).String() }
