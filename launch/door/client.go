@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -73,23 +74,37 @@ func (l *login) dial(ctx context.Context) (secure *tls.Conn, dropped bool, err e
 			err = context.Cause(ctx)
 		} else if errors.Is(err, os.ErrDeadlineExceeded) {
 			err = fmt.Errorf("%w: it takes connections and says nothing: is that a ppserver, and does it run?", err)
+		} else if _, other := errors.AsType[tls.RecordHeaderError](err); other {
+			_, port, _ := net.SplitHostPort(l.address)
+			err = fmt.Errorf("what answers on port %s is no ppserver: which port has it?", port)
 		}
 		return nil, isDrop(err), err
 	}
 	return secure, false, conn.SetDeadline(time.Time{})
 }
 
-// unreachable adds what to look at to the reason why there is no connection to an address.
+// unreachable is why there is no connection to an address, and what to look at. It leaves the address out: many may have the
+// same reason.
 func unreachable(address string, err error) error {
-	timeout, network := errors.AsType[net.Error](err)
 	_, port, _ := net.SplitHostPort(address)
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		if dns.IsNotFound {
+			return errors.New("no such host: is the name spelt right?")
+		}
+		why := dns.Err[strings.LastIndex(dns.Err, ": ")+1:] // without the ports that were asked from and at
+		return fmt.Errorf("name server %s: %s: does it answer?", dns.Server, strings.TrimSpace(why))
+	}
+	timeout, network := errors.AsType[net.Error](err)
+	errno, system := errors.AsType[syscall.Errno](err)
 	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("%w: is ppserver running there on port %s?", err, port)
-	case errors.Is(err, syscall.EHOSTUNREACH):
-		return fmt.Errorf("%w: is the host up?", err)
 	case network && timeout.Timeout():
-		return fmt.Errorf("%w: is the host up, and no firewall before port %s?", err, port)
+		return fmt.Errorf("no answer to a connection for %v: is the host up, and no firewall before port %s?", dialWithin, port)
+	case errno == syscall.ECONNREFUSED:
+		return fmt.Errorf("%w: is ppserver running there on port %s?", errno, port)
+	case errno == syscall.EHOSTUNREACH, errno == syscall.ENETUNREACH:
+		return fmt.Errorf("%w: is the host up, and is there a route to it?", errno)
+	case system:
+		return errno
 	}
 	return err
 }

@@ -188,6 +188,43 @@ func TestNobodyListens(t *testing.T) {
 	}
 }
 
+// The reason has no address in it: that of many servers is one.
+func TestUnreachable(t *testing.T) {
+	dial := func(err error) error { return &net.OpError{Op: "dial", Net: "tcp", Err: err} }
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{dial(&net.DNSError{Err: "no such host", Name: "nod", IsNotFound: true}), "no such host: is the name spelt right?"},
+		{dial(&net.DNSError{Err: "read udp 127.0.0.1:5->127.0.0.1:53: read: connection refused", Server: "127.0.0.1:53"}), "name server 127.0.0.1:53: connection refused: does it answer?"},
+		{dial(os.NewSyscallError("connect", syscall.ECONNREFUSED)), "connection refused: is ppserver running there on port 7070?"},
+		{dial(os.NewSyscallError("connect", syscall.ENETUNREACH)), "network is unreachable: is the host up, and is there a route to it?"},
+		{dial(os.ErrDeadlineExceeded), "no answer to a connection for 5s: is the host up, and no firewall before port 7070?"},
+	} {
+		if got := unreachable("node1:7070", c.err).Error(); got != c.want {
+			t.Errorf("%v: %q, want %q", c.err, got, c.want)
+		}
+	}
+}
+
+// What is no ppserver is called so, and is not tried again.
+func TestNoServer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for conn, err := l.Accept(); err == nil; conn, err = l.Accept() {
+			io.WriteString(conn, "SSH-2.0-OpenSSH_9.2p1\r\n")
+			defer conn.Close()
+		}
+	}()
+	if _, err := Dial(t.Context(), l.Addr().String(), ringOf(t, false), false); err == nil || !strings.Contains(err.Error(), "is no ppserver: which port has it?") {
+		t.Errorf("%v", err)
+	}
+}
+
 // A server that says nothing is not tried again and again: each time takes as long.
 func TestSilenceIsNoDrop(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -36,7 +36,7 @@ func parseSecrets(text string) ([]secret, error) {
 		s := secret{}
 		var err error
 		if s.bytes, err = hex.DecodeString(word); err != nil || len(s.bytes) < minSecretLen {
-			return nil, fmt.Errorf("line %d: want at least %d hexadecimal digits: ppserver keygen --secret makes them", n, 2*minSecretLen)
+			return nil, fmt.Errorf("line %d: want at least %d hexadecimal digits: remove the file, and ppserver keygen --secret makes one", n, 2*minSecretLen)
 		}
 		if rest = strings.TrimSpace(rest); rest != "" {
 			text, ok := strings.CutPrefix(rest, "expires=")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -85,6 +86,9 @@ func (s *Server) Login(conn net.Conn, admit func(Client) error) (*tls.Conn, Clie
 
 func (s *Server) login(secure *tls.Conn, ring *Keyring, admit func(Client) error) (Client, error) {
 	if err := secure.Handshake(); err != nil {
+		if strings.HasSuffix(err.Error(), "tls: bad certificate") { // a *net.OpError, with what is unexported within
+			err = fmt.Errorf("it takes another key for that of this ppserver, or knows none: see its known_servers (%w)", err)
+		}
 		return Client{}, err
 	}
 	h, proofs, err := readFrame(secure)
