@@ -2,8 +2,11 @@ package launch
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/pprun/pprun/hostfile"
 	"github.com/pprun/pprun/launch/door"
@@ -15,18 +18,18 @@ func (j *job) discover() error {
 	if !j.Discover {
 		return nil
 	}
+	named := make(chan map[netip.AddrPort]bool, 1)
+	go func() { named <- addressesOf(j.ctx, j.Servers) }()
 	found, err := findServers(j.ctx, j.Keys)
 	if err != nil {
 		return failf(StatusFailed, "search for servers: %v", err)
 	}
-	for _, n := range found {
-		if at, err := netip.ParseAddr(n.Host); err == nil && !j.rootIdle && slices.Contains(ownAddresses(), at) {
+	known := <-named
+	for _, a := range found {
+		if known[a] || !j.rootIdle && slices.Contains(ownAddresses(), a.Addr()) {
 			continue
 		}
-		named := func(o hostfile.Node) bool { return o.Host == n.Host && o.Port == n.Port }
-		if !slices.ContainsFunc(j.Servers, named) {
-			j.Servers = append(j.Servers, n)
-		}
+		j.Servers = append(j.Servers, hostfile.Node{Host: a.Addr().String(), Port: int(a.Port())})
 	}
 	if len(j.Servers) == 0 {
 		return failf(StatusFailed, "search for servers: none answers: start ppserver --announce on other machines, on a network of this one and with the same secret")
@@ -38,18 +41,34 @@ func (j *job) discover() error {
 }
 
 // findServers finds them.
-func findServers(ctx context.Context, keys string) ([]hostfile.Node, error) {
+func findServers(ctx context.Context, keys string) ([]netip.AddrPort, error) {
 	ring, err := (&serverLauncher{Keys: keys}).keyring()
 	if err != nil {
 		return nil, err
 	}
-	found, err := door.Discover(ctx, ring)
-	if err != nil {
-		return nil, err
+	return door.Discover(ctx, ring)
+}
+
+// lookupTime is how long names are looked up, at most.
+const lookupTime = 5 * time.Second
+
+// addressesOf are the addresses of servers that the user has named. One that has none will be told of when it is needed.
+func addressesOf(ctx context.Context, servers []hostfile.Node) map[netip.AddrPort]bool {
+	ctx, cancel := context.WithTimeout(ctx, lookupTime)
+	defer cancel()
+	var mu sync.Mutex
+	var work sync.WaitGroup
+	all := map[netip.AddrPort]bool{}
+	for _, s := range servers {
+		work.Go(func() {
+			ips, _ := net.DefaultResolver.LookupNetIP(ctx, "ip", s.Host)
+			mu.Lock()
+			defer mu.Unlock()
+			for _, ip := range ips {
+				all[netip.AddrPortFrom(ip.Unmap(), uint16(s.Port))] = true
+			}
+		})
 	}
-	var nodes []hostfile.Node
-	for _, a := range found {
-		nodes = append(nodes, hostfile.Node{Host: a.Addr().String(), Port: int(a.Port())})
-	}
-	return nodes, nil
+	work.Wait()
+	return all
 }

@@ -250,6 +250,11 @@ func discovered(t *testing.T, f *farmed) {
 	if r.want(t, 0, `^$`); !strings.Contains(r.stdout, "node1\n") || !strings.Contains(r.stdout, "node3\n") || strings.Contains(r.stdout, "node2\n") {
 		t.Errorf("stdout:\n%s", r.stdout)
 	}
+	once := strings.Count(r.stdout, "node1\n")
+	r = discover(f.Path("secret"), "--servers", "node1:7071", "-l", "hostname")
+	if r.want(t, 0, `^$`); strings.Count(r.stdout, "node1\n") != once {
+		t.Errorf("with one of them named, too, which has %d ranks:\n%s", once, r.stdout)
+	}
 	r = f.finish(f.Exec("node1", "env", "PPRUN_KEYS=/root/secret", f.pprun, "--discover", "--local", "1", "hostname"))
 	if r.want(t, 0, `^$`); strings.Count(r.stdout, "node1\n") != 1 || !strings.Contains(r.stdout, "node3\n") {
 		t.Errorf("with a server on the same machine:\n%s", r.stdout)

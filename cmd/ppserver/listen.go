@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -50,7 +51,7 @@ func checkAddress(address string, keys bool) error {
 	a, err := net.ResolveTCPAddr("tcp", address)
 	switch {
 	case err != nil:
-		return usagef("--listen %s: %v: want an address of this machine, as %s", address, err, addresses())
+		return usagef("--listen %s: %v: want an address of this machine, as %s", address, err, cmp.Or(addresses(), "127.0.0.1"))
 	case a.IP == nil || a.IP.IsUnspecified():
 		return usagef("--listen %s: is every address of this machine: name one", address)
 	case !a.IP.IsLoopback() && !keys:
@@ -71,11 +72,11 @@ func onlyAddress() (netip.Addr, error) {
 	}
 }
 
-// addresses lists those by which others could reach this machine, and the one by which it reaches itself.
+// addresses lists those by which others could reach this machine.
 func addresses() string {
 	var names []string
 	for _, ip := range agent.OwnAddresses() {
 		names = append(names, ip.String())
 	}
-	return strings.Join(append(names, "127.0.0.1"), ", ")
+	return strings.Join(names, ", ")
 }
