@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// Completed yields the futures, each with its index, in the order in which their tasks end, however they end. It stops
-// early when ctx ends. Leaving the loop cancels nothing. In a running task it gives the task's slot to others while it
-// waits.
+// Completed yields all of the futures, each with its index, in the order in which their tasks end, however they end. When
+// ctx ends, those that are left come at once, and Get(ctx) of them returns its error. Leaving the loop cancels nothing. In
+// a running task it gives the task's slot to others while it waits.
 func Completed[R any](ctx context.Context, fs ...*Future[R]) iter.Seq2[int, *Future[R]] {
 	return func(yield func(int, *Future[R]) bool) {
 		a := newArrivals[int]()
@@ -22,9 +22,18 @@ func Completed[R any](ctx context.Context, fs ...*Future[R]) iter.Seq2[int, *Fut
 				last.up.flush()
 			}
 		}
+		came := make([]bool, len(fs))
 		for range fs {
 			i, err := a.take(ctx)
-			if err != nil || !yield(i, fs[i]) {
+			if err != nil {
+				break
+			}
+			if came[i] = true; !yield(i, fs[i]) {
+				return
+			}
+		}
+		for i, f := range fs {
+			if !came[i] && !yield(i, f) {
 				return
 			}
 		}

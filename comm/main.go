@@ -15,8 +15,9 @@ import (
 
 // Main joins the ranks of the job, calls run on rank 0 while all ranks, rank 0 included, serve tasks, and ends the
 // process when run has returned: with status 0, or with 1 after the error, printed once, and the stack if it is that of
-// a panic. Call it as the last thing in main. The context that run gets carries the Comm and ends on SIGINT or SIGTERM; a
-// second SIGINT ends the process.
+// a panic. Call it as the last thing in main. The context that run gets carries the Comm and ends on SIGINT or SIGTERM; an
+// error that run returns after that has the status 130 or 143, as if the signal had ended the process, which a second
+// SIGINT does.
 func Main(run func(ctx context.Context, c *Comm) error, opts ...InitOption) {
 	os.Exit(mainRank(run, caller(1), newSettings(opts)))
 }
@@ -25,11 +26,20 @@ func mainRank(run func(context.Context, *Comm) error, where string, s settings) 
 	if aboveZero() {
 		return serve(where, s)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	terminated, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	ctx, stopInt := signal.NotifyContext(ctx, syscall.SIGINT)
+	ctx, stopInt := signal.NotifyContext(terminated, syscall.SIGINT)
 	defer stopInt()
 	context.AfterFunc(ctx, stopInt)
+	failure := func() int {
+		switch {
+		case terminated.Err() != nil:
+			return 128 + int(syscall.SIGTERM)
+		case ctx.Err() != nil:
+			return 128 + int(syscall.SIGINT)
+		}
+		return 1
+	}
 	c, err := initRank(ctx, place.SPMD, where, s)
 	if exit := complainOf(err); exit > 0 {
 		return exit
@@ -38,7 +48,7 @@ func mainRank(run func(context.Context, *Comm) error, where string, s settings) 
 		if ctx.Err() == nil { // else somebody ends the job, and knows why
 			complain("rank 0: %v", err)
 		}
-		return 1
+		return failure()
 	}
 	err = run(NewContext(ctx, c), c)
 	lost := c.close(false)
@@ -47,7 +57,7 @@ func mainRank(run func(context.Context, *Comm) error, where string, s settings) 
 	}
 	if err = cmp.Or(err, lost); err != nil {
 		fmt.Fprintf(os.Stderr, "rank 0: %v\n%s", err, stackOf(err))
-		return 1
+		return failure()
 	}
 	return 0
 }

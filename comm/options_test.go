@@ -276,9 +276,16 @@ func TestCompleted(t *testing.T) {
 			}
 			hasty, cancel := context.WithTimeout(ctx, time.Second)
 			defer cancel()
-			long := naps.Submit(ctx, time.Hour)
-			for range comm.Completed(hasty, long) {
-				return errors.New("a task of an hour is done after a second")
+			short, long := naps.Submit(ctx, time.Second/2), naps.Submit(ctx, time.Hour)
+			order = nil
+			for i, f := range comm.Completed(hasty, long, short) {
+				order = append(order, i)
+				if _, err := f.Get(hasty); errors.Is(err, context.DeadlineExceeded) != (i == 0) {
+					return fmt.Errorf("future %d when the context has ended: %v", i, err)
+				}
+			}
+			if !slices.Equal(order, []int{1, 0}) {
+				return fmt.Errorf("in the order %v until the context ends", order)
 			}
 			_, err := long.Get(ctx)
 			return err

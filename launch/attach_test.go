@@ -242,8 +242,8 @@ func TestAttachedEnds(t *testing.T) {
 		{"error", 0, 1, "rank 0: enough\n"},
 		{"panic", 0, 2, "panic: enough\n"},
 		{"exit", 0, 3, ""},
-		{"wait", syscall.SIGINT, 1, "rank 0: interrupt signal received\n"},
-		{"wait", syscall.SIGTERM, 1, "rank 0: terminated signal received\n"},
+		{"wait", syscall.SIGINT, 130, "rank 0: interrupt signal received\n"},
+		{"wait", syscall.SIGTERM, 143, "rank 0: terminated signal received\n"},
 		{"hang", syscall.SIGINT, -1, ""}, // again and again
 		{"hang", syscall.SIGHUP, -1, ""},
 		{"hang", syscall.SIGKILL, -1, ""},
