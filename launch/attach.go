@@ -49,6 +49,11 @@ func (c *Config) attach() error {
 		return err
 	}
 	c.Args, c.attached, c.Bin = os.Args[1:], true, siblings()
+	if c.Report != "" {
+		if err := checkReport(c.Report); err != nil {
+			return err
+		}
+	}
 	if c.MinServers > len(c.Servers) && !c.Discover {
 		return failf(StatusUsage, "launch.MinServers(%d): more than there are: %s", c.MinServers, count(len(c.Servers), "server"))
 	}

@@ -25,9 +25,15 @@ import (
 
 // programs are what this test binary can be instead of a test: a program that launches itself.
 var programs = map[string]func(){
-	"farm":  func() { comm.Main(farm, comm.Via(launch.Local(4))) },
-	"init":  initialise,
-	"idle":  func() { comm.Main(idle, comm.Via(launch.Local(3)), comm.Slots(2)) },
+	"farm": func() { comm.Main(farm, comm.Via(launch.Local(4))) },
+	"init": initialise,
+	"idle": func() { comm.Main(idle, comm.Via(launch.Local(3)), comm.Slots(2)) },
+	"strict": func() {
+		comm.Main(farm, comm.Via(launch.Local(3), launch.Option(func(c *launch.Config) error {
+			c.OnFail, c.Report, c.HeartbeatTimeout = launch.OnFailAbort, os.Args[1], 20*time.Second
+			return nil
+		})))
+	},
 	"usage": func() { comm.Main(farm, comm.Via(launch.Local(0))) },
 	"crowd": crowd,
 	"early": early,
@@ -228,6 +234,23 @@ func TestAttached(t *testing.T) {
 	begin(t, "usage").finish(64, "", "pprun: launch.Local(0) and no other machine: nobody would run a task\n")
 	begin(t, "crowd").finish(125, "", ": 48 ranks are too many: their agent needs ")
 	begin(t, "late").finish(1, "", ") did not join: no answer within 100ms\n")
+}
+
+// What no option of the package says is said by one of the program's own.
+func TestOwnOption(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "report.json")
+	r := begin(t, "strict", file)
+	r.cmd.Stdout = &r.stdout
+	r.cmd.Run()
+	r.ended(137, "killed by signal 9 (SIGKILL): job aborted, 2 other ranks ended\n")
+	text, err := os.ReadFile(file)
+	if want := fmt.Sprintf(`"command": [
+    %q,
+    %q
+  ],`, os.Args[0], file); err != nil || !strings.Contains(string(text), want) {
+		t.Errorf("%v, want %s in\n%s", err, want, text)
+	}
+	begin(t, "strict", filepath.Join(file, "below")).finish(64, "", "pprun: --report "+file)
 }
 
 // However rank 0 ends, nothing is left.

@@ -25,6 +25,11 @@ import (
 // process, and gets no further than comm.Main or comm.Init. Its output appears at that of the calling process. An
 // executable for machines of another platform is looked for beside the running one: prog-linux-arm64 beside prog.
 //
+// What else a Config says of how a job runs, such as HeartbeatTimeout, OnFail, Respawn, Report or AcceptNew, is set by an
+// Option of the program's own:
+//
+//	launch.Option(func(c *launch.Config) error { c.OnFail = launch.OnFailAbort; return nil })
+//
 // However the calling process ends, by a panic, os.Exit or SIGKILL, too, nothing is left of the other ranks. A rank that is
 // lost is started again, its tasks are redone: OnFailRole, as pprun has it. A failed start is an error with a method
 // ExitStatus, and names every machine that failed, with its reason.

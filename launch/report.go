@@ -200,8 +200,12 @@ func (j *job) writeReport(status int, reason string) error {
 }
 
 func (j *job) reportOf(status int, reason string) *Report {
+	program := j.Target
+	if j.attached {
+		program = os.Args[0]
+	}
 	r := &Report{
-		Version: reportVersion, Job: j.id, Pprun: agent.Release(), Command: slices.Concat([]string{j.Target}, j.Args),
+		Version: reportVersion, Job: j.id, Pprun: agent.Release(), Command: slices.Concat([]string{program}, j.Args),
 		Start: j.began.UTC(), Wall: time.Since(j.began).Seconds(), Status: status, Reason: reason,
 		Nodes: []ReportNode{}, Processes: append([]*Process{}, j.processes...),
 	}
