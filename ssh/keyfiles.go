@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"syscall"
 
 	xssh "golang.org/x/crypto/ssh"
 )
@@ -41,6 +42,11 @@ func (r *keyring) file(ctx context.Context, path string) (*key, error) {
 	}
 	parsed, err := xssh.ParsePrivateKey(text)
 	var locked *xssh.PassphraseMissingError
+	if err == nil || errors.As(err, &locked) {
+		if err := closed(path); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case errors.As(err, &locked):
 		return r.lockedFile(ctx, path, text, locked.PublicKey, public)
@@ -55,6 +61,18 @@ func (r *keyring) file(ctx context.Context, path string) (*key, error) {
 		return nil, fmt.Errorf("keys of type %s are not supported", parsed.PublicKey().Type())
 	}
 	return &key{"key " + path, parsed.PublicKey(), signer.SignWithAlgorithm}, nil
+}
+
+// closed refuses a file of a private key that is ours and that others may use, as ssh does.
+func closed(path string) error {
+	st, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if s, ok := st.Sys().(*syscall.Stat_t); ok && int(s.Uid) == os.Getuid() && st.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("others may use it (mode %04o): chmod 600 %s", st.Mode().Perm(), path)
+	}
+	return nil
 }
 
 // lockedFile is an encrypted key. Its passphrase is asked for when the host has accepted its public half,

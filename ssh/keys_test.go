@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -106,6 +107,28 @@ func TestKeyTypes(t *testing.T) {
 		mustDial(t, "node3", Config{ConfigFile: h.config("node3")})
 		os.Unsetenv("SSH_AUTH_SOCK")
 	}
+}
+
+// A private key that others may read is not used, as with ssh.
+func TestOpenKey(t *testing.T) {
+	h := startHost(t, "")
+	h.knows("", "ed25519")
+	if err := os.Chmod(h.path("id"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	w := new(warnings)
+	c, err := Dial(t.Context(), "node3", Config{ConfigFile: h.config("node3"), Warn: w.add})
+	if err == nil {
+		c.Close()
+		t.Error("the key was used")
+	}
+	if want := "key " + h.path("id") + " is not used: others may use it (mode 0640): chmod 600 " + h.path("id"); !slices.Contains(w.list, want) {
+		t.Errorf("warnings %q, want %q", w.list, want)
+	}
+	if err := os.Chmod(h.path("id"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mustDial(t, "node3", Config{ConfigFile: h.config("node3")})
 }
 
 func TestUserCertificate(t *testing.T) {
