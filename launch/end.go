@@ -37,6 +37,7 @@ func (j *job) conclude() (int, error) {
 	j.endRanks()
 	j.sayDetours()
 	j.dismiss()
+	j.sayDropped()
 	j.tellLosses()
 	return j.outcome()
 }
@@ -107,6 +108,29 @@ func (j *job) sayUnsure() {
 	if unsure != nil {
 		j.say("%s: did not confirm that nothing is left there: look for the job's processes", fold(unsure))
 	}
+}
+
+// sayDropped tells of results that are gone.
+func (j *job) sayDropped() {
+	var hosts []string
+	files, such := 0, ""
+	for _, n := range j.nodes {
+		if n.dropped.Removed > 0 {
+			hosts, files, such = append(hosts, n.host.Host), files+n.dropped.Removed, n.dropped.Such
+		}
+	}
+	if files == 0 {
+		return
+	}
+	were, as := "were", ", such as "
+	if files == 1 {
+		were, as = "was", ": "
+	}
+	stay := "write to a directory that stays"
+	if !j.attached {
+		stay += ", or name one with --wdir"
+	}
+	j.warn("%s: %s %s removed with the private directory that ranks ran in%s%s: %s", fold(hosts), count(files, "file"), were, as, such, stay)
 }
 
 // lastOrder is how long pprun stays, when it is told to leave, to have its last order and its last words on their way.

@@ -37,7 +37,6 @@ type (
 	}
 	note   string
 	joined struct{}
-	done   struct{}
 )
 
 // decode turns a frame of the agent into an event.
@@ -81,7 +80,7 @@ func decode(h frame.Header, payload []byte) (any, error) {
 	case agent.KindUnwritable:
 		return unwritable{"stdout", syscall.Errno(h.ID)}, nil
 	case agent.KindDone:
-		return done{}, nil
+		return said[agent.Done](payload)
 	}
 	return nil, fmt.Errorf("agent sent a frame of kind %d", h.Kind)
 }
@@ -208,8 +207,8 @@ func (j *job) heed(n *node, said any) {
 		j.detour(n, v)
 	case note:
 		j.say("%s: %s", n.host.Host, string(v))
-	case done:
-		n.done = true
+	case agent.Done:
+		n.done, n.dropped = true, v
 		if n.child != nil {
 			n.child.done.Store(true)
 		}

@@ -42,6 +42,7 @@ type node struct {
 	leaving    bool           // it is to leave the job
 	left       []chan<- error // who waits for that
 	done, gone bool           // said done; connection ended
+	dropped    agent.Done     // what went then
 	silent     bool           // it ended because the agent said nothing
 	segments   uint32         // packets of it until it fell silent
 	repeats    bool           // more have come since

@@ -73,7 +73,7 @@ func TestNodesWordsAreFolded(t *testing.T) {
 	const folded = "x pprun: rank 0:   [2Jall is well pprun: "
 	for kind, v := range map[frame.Kind]any{
 		agent.KindReady: agent.Ready{Release: words}, agent.KindStaged: agent.Staged{Path: words}, agent.KindListening: agent.Listening{Addresses: []string{words}},
-		agent.KindFailure: agent.Failure{Text: words}, agent.KindRespawned: agent.Respawned{Failure: words}, agent.KindRan: place.Ran{Tasks: []string{words}},
+		agent.KindFailure: agent.Failure{Text: words}, agent.KindRespawned: agent.Respawned{Failure: words}, agent.KindRan: place.Ran{Tasks: []string{words}}, agent.KindDone: agent.Done{Such: words},
 		agent.KindNote: nil, agent.KindRelayed: nil,
 	} {
 		b := []byte(words)

@@ -50,7 +50,8 @@ How many, where
 What the ranks get
   -x NAME[=VALUE]        pass on a variable, or set it; PREFIX* passes on many
       --env-none         pass on only what -x names
-      --wdir DIR         working directory (default: this one, where it exists)
+      --wdir DIR         working directory (default: this one, where it exists, else an empty
+                         one, which is removed at the end with all that ranks write there)
       --stage FILE       copy a file into a private working directory (repeatable)
       --no-stage         copy nothing: the program is on the nodes
       --bin OS/ARCH=FILE program for nodes of another platform, as linux/arm64=./prog-arm64

@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -21,6 +23,7 @@ type dirs struct {
 	mu         sync.Mutex
 	socketDir  string
 	privateDir string
+	staged     []string   // in privateDir: names of what the launcher has sent
 	locks      []*os.File // on them
 }
 
@@ -90,10 +93,26 @@ func (d *dirs) create(parent, job string, longest int) (path string, err error) 
 	return path, nil
 }
 
-// remove deletes the directories with all they hold.
-func (d *dirs) remove() {
+// keep says that a file in the private directory is the launcher's, not the ranks'.
+func (d *dirs) keep(name string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.staged = append(d.staged, name)
+}
+
+// remove deletes the directories with all they hold, and tells what the ranks will miss.
+func (d *dirs) remove() (done Done) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.privateDir != "" {
+		entries, _ := os.ReadDir(d.privateDir)
+		for _, e := range entries {
+			if !slices.Contains(d.staged, e.Name()) {
+				done.Removed++
+				done.Such = cmp.Or(done.Such, strings.ToValidUTF8(e.Name(), "?"))
+			}
+		}
+	}
 	for _, p := range []string{d.socketDir, d.privateDir} {
 		if p != "" {
 			os.RemoveAll(p)
@@ -103,6 +122,7 @@ func (d *dirs) remove() {
 		lock.Close()
 	}
 	d.locks = nil
+	return done
 }
 
 // reason is the bare reason of an error whose message names the path already.

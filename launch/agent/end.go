@@ -91,7 +91,7 @@ func (e *ender) close() {
 const giveUp = 5 * time.Second
 
 // finish ends what is left of the job and removes its traces. It returns when all is done or cannot be done.
-func (a *agent) finish(lost bool) {
+func (a *agent) finish(lost bool) Done {
 	if lost {
 		grace := a.hello.Grace
 		if a.cfg.Grace > 0 {
@@ -114,9 +114,10 @@ func (a *agent) finish(lost bool) {
 	}
 	a.ender.close()
 	a.unseat()
-	a.dirs.remove()
+	done := a.dirs.remove()
 	a.group.remove()
 	a.guard.dismiss()
+	return done
 }
 
 // waitRanks waits until every rank has ended and its end is told.

@@ -110,9 +110,9 @@ func Serve(ctx context.Context, rwc io.ReadWriteCloser, cfg Config) error {
 			}
 		})
 	}
-	a.finish(err != nil)
+	done := a.finish(err != nil)
 	if err == nil {
-		err = a.conn.Send(frame.Header{Kind: KindDone}, nil)
+		err = a.conn.SendValue(frame.Header{Kind: KindDone}, done)
 	}
 	close(stop)
 	a.conn.Close()

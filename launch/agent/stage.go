@@ -234,6 +234,8 @@ func (a *agent) fetchFile(s *staging, chunks io.Reader) error {
 	}
 	if err != nil {
 		os.Remove(temp)
+	} else {
+		a.dirs.keep(s.Name)
 	}
 	return a.explainWrite(s, err)
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // Version of the launcher-agent protocol.
-const Version = 16 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran; 7: limits; 8: where libraries are; 9: heartbeats; 10: programs that launch themselves; 11: stopped ranks; 12: no names in ready; 13: missed ranks; 14: trunks; 15: path in ready; 16: all have joined
+const Version = 17 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran; 7: limits; 8: where libraries are; 9: heartbeats; 10: programs that launch themselves; 11: stopped ranks; 12: no names in ready; 13: missed ranks; 14: trunks; 15: path in ready; 16: all have joined; 17: what is removed with a directory
 
 // The launcher-agent protocol: frames of comm/frame over any byte stream (socketpair, ssh session, TLS), structured
 // payloads in CBOR. Both ends may send ahead: frames are handled in order, so a launcher that needs no answer does not wait.
@@ -88,7 +88,7 @@ const (
 	KindNote         frame.Kind = 24 // text for the user, one line
 	KindBeat         frame.Kind = 25
 	KindBye          frame.Kind = 26
-	KindDone         frame.Kind = 27
+	KindDone         frame.Kind = 27 // CBOR Done
 	KindUnwritable   frame.Kind = 28 // ID: errno of writing to the launcher's standard output (Start.Direct)
 	KindRespawn      frame.Kind = 29 // Dst: rank. ID: incarnation. Its last process has ended, as exit told
 	KindRespawned    frame.Kind = 30 // CBOR Respawned
@@ -124,7 +124,7 @@ var limits = frame.StreamLimits(frame.Limits{
 	KindStdout: ChunkLen, KindStderr: ChunkLen, KindOutputCredit: frame.NoPayload,
 	KindSignal: frame.NoPayload, KindSuspend: frame.NoPayload, KindResume: frame.NoPayload, KindKill: frame.NoPayload,
 	KindRole: frame.NoPayload, KindExit: 64 << 10, KindFailure: 64 << 10, KindNote: 4 << 10,
-	KindBeat: frame.NoPayload, KindBye: frame.NoPayload, KindDone: frame.NoPayload, KindUnwritable: frame.NoPayload,
+	KindBeat: frame.NoPayload, KindBye: frame.NoPayload, KindDone: 4 << 10, KindUnwritable: frame.NoPayload,
 	KindRespawn: frame.NoPayload, KindRespawned: 64 << 10, KindDeath: 16 << 10,
 	KindRelayed: 4 << 10, KindStopped: frame.NoPayload, KindMissed: frame.NoPayload, KindJoined: frame.NoPayload, KindGiveUp: frame.NoPayload, KindRan: 16 << 10,
 }, KindRelayOpen)
@@ -270,6 +270,12 @@ type Exit struct {
 
 // StderrLen is how many bytes of its standard error the end of a rank comes with.
 const StderrLen = 4 << 10
+
+// Done says that nothing of the job is left on the node.
+type Done struct {
+	Removed int    // files and directories that the ranks had made in the private directory, which went with it
+	Such    string // the name of one
+}
 
 // Failure is why the agent could not do what it was asked.
 type Failure struct {
