@@ -3,6 +3,7 @@ package launch
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 type meter struct {
 	terminal bool // standard error is one, and we may write there
 	verbose  bool
+	hints    int    // words said about it where there is no terminal
 	shown    string // the line that stands there
 	draw     func(string) (drawn bool)
 }
@@ -43,9 +45,25 @@ func takes(tty *os.File) bool {
 // patience is how long a start may take before a word is said about it.
 const patience = 500 * time.Millisecond
 
-// show draws the line, or draws it anew.
+// hintAfter is how long nothing may happen before it is said which machines do not answer, where there is no terminal: a
+// ppserver answers at once, a login takes time.
+func (j *job) hintAfter() time.Duration {
+	if slices.ContainsFunc(j.nodes, func(n *node) bool { return n.ready == nil && n.failed == "" && !n.server }) {
+		return 5 * time.Second
+	}
+	return 3 * time.Second
+}
+
+// show draws the line, or draws it anew. Where there is no terminal it says once, and much later again, what it waits for.
 func (m *meter) show(j *job) {
-	if !m.terminal || j.asking > 0 || j.starting || j.verdict != nil || time.Since(j.began) < patience {
+	if j.asking > 0 || j.starting || j.verdict != nil || time.Since(j.began) < patience {
+		return
+	}
+	if !m.terminal {
+		if waits := j.awaited(); waits != "" && time.Since(j.moved) > j.hintAfter()<<(3*m.hints) {
+			m.hints++
+			j.warn("%s", waits)
+		}
 		return
 	}
 	line := "pprun: " + j.progress()

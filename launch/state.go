@@ -8,25 +8,13 @@ import (
 
 // state says what the job waits for.
 func (j *job) state() string {
-	waiting := func(what string, is func(*node) bool) string {
-		var hosts []string
-		for _, n := range j.nodes {
-			if n.failed == "" && !n.gone && is(n) {
-				hosts = append(hosts, n.host.Host)
-			}
-		}
-		if hosts == nil {
-			return ""
-		}
-		return what + " " + fold(hosts)
-	}
 	switch {
 	case j.attending:
 		return j.alive()
 	case j.starting:
-		return waiting("starting ranks on", func(n *node) bool { return len(n.ranks) > 0 && n.pids == nil })
+		return j.waiting("starting ranks on", func(n *node) bool { return len(n.ranks) > 0 && n.pids == nil })
 	}
-	copying := waiting("copying to", func(n *node) bool { return n.size > 0 && !n.cached && n.staged == 0 })
+	copying := j.waiting("copying to", func(n *node) bool { return n.size > 0 && !n.cached && n.staged == 0 })
 	if copying == "" && j.program == nil {
 		copying = "building " + j.Target
 	}
@@ -35,11 +23,32 @@ func (j *job) state() string {
 	}
 	return cmp.Or(
 		buildingAgent(),
-		waiting("connecting to", func(n *node) bool { return !n.up }),
-		waiting("waiting for the agent on", func(n *node) bool { return n.ready == nil }),
+		j.awaited(),
 		copying,
-		waiting("getting ready:", func(n *node) bool { return true }),
+		j.waiting("getting ready:", func(n *node) bool { return true }),
 	)
+}
+
+// awaited says which machines have not answered.
+func (j *job) awaited() string {
+	return cmp.Or(
+		j.waiting("connecting to", func(n *node) bool { return !n.up }),
+		j.waiting("waiting for the agent on", func(n *node) bool { return n.ready == nil }),
+	)
+}
+
+// waiting names the nodes of which something is true; empty if there is none.
+func (j *job) waiting(what string, is func(*node) bool) string {
+	var hosts []string
+	for _, n := range j.nodes {
+		if n.failed == "" && !n.gone && is(n) {
+			hosts = append(hosts, n.host.Host)
+		}
+	}
+	if hosts == nil {
+		return ""
+	}
+	return what + " " + fold(hosts)
 }
 
 // alive names the ranks that run, on the first few nodes.

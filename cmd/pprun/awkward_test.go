@@ -377,6 +377,7 @@ func (c awkward) run(l lab, node, program string, table *table) {
 	cmd := l.Exec("head", "env", append([]string{"-C", "/", "timeout", "-s", "KILL", deadline.String()}, append(args, program)...)...)
 	began := time.Now()
 	r := l.finish(cmd)
+	r.stderr = patient.ReplaceAllString(r.stderr, "")
 	table.add(c.name, r, time.Since(began))
 	if lines := strings.Count(r.stderr, "\n"); lines > 1 || c.status != 0 && lines == 0 {
 		l.t.Errorf("%d lines on stderr:\n%s", lines, r.stderr)

@@ -107,7 +107,7 @@ func (d *dirs) remove() (done Done) {
 	if d.privateDir != "" {
 		entries, _ := os.ReadDir(d.privateDir)
 		for _, e := range entries {
-			if !slices.Contains(d.staged, e.Name()) {
+			if e.Name()[0] != '.' && !slices.Contains(d.staged, e.Name()) { // a dot: package comm's, or a lock
 				done.Removed++
 				done.Such = cmp.Or(done.Such, strings.ToValidUTF8(e.Name(), "?"))
 			}

@@ -273,7 +273,7 @@ const StderrLen = 4 << 10
 
 // Done says that nothing of the job is left on the node.
 type Done struct {
-	Removed int    // files and directories that the ranks had made in the private directory, which went with it
+	Removed int    // files and directories that the ranks had made in the private directory, hidden ones aside
 	Such    string // the name of one
 }
 
