@@ -31,24 +31,24 @@ func mainRank(run func(context.Context, *Comm) error, where string, s settings) 
 	ctx, stopInt := signal.NotifyContext(terminated, syscall.SIGINT)
 	defer stopInt()
 	context.AfterFunc(ctx, stopInt)
-	failure := func() int {
+	failure := func(status int) int {
 		switch {
 		case terminated.Err() != nil:
 			return 128 + int(syscall.SIGTERM)
 		case ctx.Err() != nil:
 			return 128 + int(syscall.SIGINT)
 		}
-		return 1
+		return status
 	}
 	c, err := initRank(ctx, place.SPMD, where, s)
 	if exit := complainOf(err); exit > 0 {
-		return exit
+		return failure(exit)
 	}
 	if err != nil {
 		if ctx.Err() == nil { // else somebody ends the job, and knows why
 			complain("rank 0: %v", err)
 		}
-		return failure()
+		return failure(1)
 	}
 	err = run(NewContext(ctx, c), c)
 	lost := c.close(false)
@@ -57,7 +57,7 @@ func mainRank(run func(context.Context, *Comm) error, where string, s settings) 
 	}
 	if err = cmp.Or(err, lost); err != nil {
 		fmt.Fprintf(os.Stderr, "rank 0: %v\n%s", err, stackOf(err))
-		return failure()
+		return failure(1)
 	}
 	return 0
 }

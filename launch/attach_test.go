@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -31,6 +32,12 @@ var programs = map[string]func(){
 	"strict": func() {
 		comm.Main(farm, comm.Via(launch.Local(3), launch.Option(func(c *launch.Config) error {
 			c.OnFail, c.Report, c.HeartbeatTimeout = launch.OnFailAbort, os.Args[1], 20*time.Second
+			return nil
+		})))
+	},
+	"stuck": func() {
+		comm.Main(farm, comm.Via(launch.Servers(os.Args[1]), launch.Option(func(c *launch.Config) error {
+			c.Keys = os.Args[2]
 			return nil
 		})))
 	},
@@ -251,6 +258,27 @@ func TestOwnOption(t *testing.T) {
 		t.Errorf("%v, want %s in\n%s", err, want, text)
 	}
 	begin(t, "strict", filepath.Join(file, "below")).finish(64, "", "pprun: --report "+file)
+}
+
+// A start that is interrupted has the status that a shell would give it.
+func TestAttachInterrupted(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	r := begin(t, "stuck", l.Addr().String(), t.TempDir())
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := l.Accept() // and say nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	r.cmd.Process.Signal(syscall.SIGINT)
+	r.cmd.Wait()
+	r.ended(130, "pprun: interrupt signal received\n")
 }
 
 // However rank 0 ends, nothing is left.

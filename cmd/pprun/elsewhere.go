@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os/exec"
 	"slices"
+	"strconv"
 
 	"github.com/spf13/pflag"
 )
@@ -64,6 +65,20 @@ func noCommand(word string) error {
 		return nil
 	}
 	return fmt.Errorf("%s: is no program here, and pprun has no commands: did you mean --%s?", word, word)
+}
+
+// severalTimes says that another launcher starts pprun more than once; only the first of them says so.
+func severalTimes(getenv func(string) string) error {
+	for _, l := range []struct{ name, size, rank string }{
+		{"srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"},
+		{"mpirun", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},
+		{"mpiexec", "PMI_SIZE", "PMI_RANK"},
+	} {
+		if n, _ := strconv.Atoi(getenv(l.size)); n > 1 && getenv(l.rank) == "0" {
+			return fmt.Errorf("warning: %s starts this pprun %d times, and each time all ranks: leave %s out", l.name, n, l.name)
+		}
+	}
+	return nil
 }
 
 // severalPrograms says that the arguments are those of a launcher that starts several programs at once.

@@ -46,6 +46,9 @@ func run(args []string) int {
 	if severalPrograms(o.config.Args) && !o.config.Quiet {
 		complain(errors.New(`warning: ": -n" is for the program: pprun starts one program, not several`))
 	}
+	if err := severalTimes(os.Getenv); err != nil && !o.config.Quiet {
+		complain(err)
+	}
 	if err := o.findHosts(); err != nil {
 		complain(err)
 		return launch.StatusUsage

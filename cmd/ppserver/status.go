@@ -78,6 +78,9 @@ func (s *server) table() []byte {
 	return s.stats.table(time.Since(s.began), running, s.workers)
 }
 
+// patience is how long a server may take to answer before a word is said about it.
+const patience = 3 * time.Second
+
 // status asks the server at an address, or the one that was started with the same options, and prints what it says.
 func status(o *options) error {
 	ring, err := o.keyring()
@@ -90,7 +93,9 @@ func status(o *options) error {
 	} else if address, err = chooseAddress(o, ring.Admits()); err != nil {
 		return err
 	}
+	slow := time.AfterFunc(patience, func() { fmt.Fprintf(os.Stderr, "ppserver: connecting to %s\n", address) })
 	b, err := door.Ask(context.Background(), address, ring)
+	slow.Stop()
 	if err != nil {
 		return fmt.Errorf("no answer from a ppserver at %s: %w", address, err)
 	}
