@@ -37,6 +37,7 @@ type (
 	}
 	note   string
 	joined struct{}
+	able   struct{}
 )
 
 // decode turns a frame of the agent into an event.
@@ -73,6 +74,8 @@ func decode(h frame.Header, payload []byte) (any, error) {
 		return said[place.Ran](payload)
 	case agent.KindJoined:
 		return joined{}, nil
+	case agent.KindAble:
+		return able{}, nil
 	case agent.KindMissed:
 		return place.Missed{Rank: int(h.Src), Incarnation: h.Dst, How: place.Hearing(h.ID)}, nil
 	case agent.KindStopped:
@@ -189,6 +192,8 @@ func (j *job) heed(n *node, said any) {
 		}
 	case role:
 		j.learn(n, v)
+	case able:
+		n.able = true
 	case joined:
 		j.joined = j.joined || n.index == j.placement.NodeOf[0]
 	case agent.Exit:

@@ -32,6 +32,7 @@ type node struct {
 	staged     int  // files that have arrived
 	cached     bool // the program was there already
 	listening  *agent.Listening
+	able       bool           // to start its ranks, which it holds until all nodes are
 	pids       []int          // of ranks; nil before they run
 	socket     string         // where its ranks get their places
 	running    map[int]bool   // ranks that have not ended

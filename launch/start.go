@@ -24,20 +24,36 @@ func (j *job) start() bool {
 	for _, name := range missing {
 		j.warn("-x %s: is not set here", name)
 	}
-	for _, n := range j.members() {
+	members := j.members()
+	held := len(members) > 1
+	for _, n := range members {
 		s, err := j.order(n, j.env)
 		if err != nil {
 			j.fail(err)
 			return false
 		}
+		s.Held = held
 		n.sendValue(agent.KindStart, 0, s)
 	}
 	j.stdin.start(j.nodes, &j.placement)
-	if !j.all(func(n *node) bool { return n.pids != nil }) {
+	if held && !j.allAble() || !j.all(func(n *node) bool { return n.pids != nil }) {
 		return false
 	}
 	j.attending = true
 	j.meter.up(j)
+	return true
+}
+
+// allAble has all nodes start their ranks once each of them can: else some would run where others find no program.
+func (j *job) allAble() bool {
+	if !j.all(func(n *node) bool { return n.able || n.pids != nil }) {
+		return false
+	}
+	for _, n := range j.nodes {
+		if n.able && !n.gone {
+			n.send(agent.KindGo, 0)
+		}
+	}
 	return true
 }
 

@@ -12,7 +12,11 @@ func (j *job) state() string {
 	case j.attending:
 		return j.alive()
 	case j.starting:
-		return j.waiting("starting ranks on", func(n *node) bool { return len(n.ranks) > 0 && n.pids == nil })
+		late := func(n *node) bool { return len(n.ranks) > 0 && n.pids == nil }
+		return cmp.Or(
+			j.waiting("starting ranks on", func(n *node) bool { return late(n) && !n.able }),
+			j.waiting("starting ranks on", late),
+		)
 	}
 	copying := j.waiting("copying to", func(n *node) bool { return n.size > 0 && !n.cached && n.staged == 0 })
 	if copying == "" && j.program == nil {

@@ -100,6 +100,7 @@ func TestHosts(t *testing.T) {
 		{"cold and warm", coldAndWarm},
 		{"damaged agent", damagedAgent},
 		{"programs", programs},
+		{"all or none", allOrNone},
 		{"stdin", remoteStdin},
 		{"status", remoteStatus},
 		{"one block for all failures", groupedFailures},
@@ -143,6 +144,28 @@ func damagedAgent(t *testing.T, l lab) {
 	l.run("true").want(t, 125, `^pprun: node2: its agent \([0-9a-f]{12}\) is another program than this pprun for \w+/\w+, or damaged: remove `+agent+` there\n$`)
 	l.Output("node2", "rm", agent)
 	l.run("true").want(t, 0, `^$`)
+}
+
+// Where one node cannot start its ranks, no node starts any.
+func allOrNone(t *testing.T, l lab) {
+	if l.Mode() == labtest.Loopback {
+		t.Skip("hosts share their files")
+	}
+	l.Output("node1", "sh", "-c", `mkdir /tmp/only; printf '#!/bin/sh\necho ran\n' >/tmp/only/prog; chmod +x /tmp/only/prog`)
+	defer l.Output("node1", "rm", "-r", "/tmp/only")
+	for _, c := range []struct {
+		args   []string
+		status int
+		want   string
+	}{
+		{[]string{"--no-stage", "/tmp/only/prog"}, 127, `^pprun: node\[2-4\]: /tmp/only/prog: no such file`},
+		{[]string{"--wdir", "/tmp/only", "echo", "ran"}, 125, `^pprun: node\[2-4\]: working directory /tmp/only: no such file or directory`},
+	} {
+		r := l.run(c.args...)
+		if r.want(t, c.status, c.want); r.stdout != "" {
+			t.Errorf("%q: some ranks ran: %q", c.args, r.stdout)
+		}
+	}
 }
 
 func programs(t *testing.T, l lab) {

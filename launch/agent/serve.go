@@ -63,6 +63,7 @@ type agent struct {
 	oom     *oomCounter
 
 	leaving   bool          // the launcher has said bye
+	held      chan struct{} // closed at go; nil: nothing waits for it
 	started   chan struct{} // closed when Started or a Failure has been sent
 	planned   *plan         // what ranks are started with, nil if that failed; read after started
 	bulletin  *bulletin
@@ -197,6 +198,8 @@ func (a *agent) handle(h frame.Header, payload []byte) error {
 		return a.listen(payload)
 	case KindStart:
 		return a.start(payload)
+	case KindGo:
+		return a.release()
 	case KindStdin:
 		return a.input(int(h.Dst), payload)
 	case KindOutputCredit:

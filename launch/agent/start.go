@@ -30,9 +30,10 @@ func (a *agent) start(payload []byte) error {
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
+	held := a.held
 	a.work.Go(func() {
 		defer close(a.started)
-		pids, err := a.launch(&s)
+		pids, err := a.launch(&s, held)
 		if err != nil {
 			a.fail(failure("start", err))
 			return
@@ -65,6 +66,9 @@ func (a *agent) announce(payload []byte) (Start, error) {
 	a.mu.Lock()
 	a.ranks = ranks
 	a.mu.Unlock()
+	if s.Held {
+		a.held = make(chan struct{})
+	}
 	a.relays.Begin(uint32(a.hello.Node), s.Size)
 	return s, nil
 }
@@ -87,14 +91,39 @@ func (s *Start) check(node int) error {
 	return nil
 }
 
-// launch starts the ranks and returns their pids in the order of s.Ranks.
-func (a *agent) launch(s *Start) ([]int, error) {
+// release starts the ranks that are held.
+func (a *agent) release() error {
+	if a.held == nil {
+		return fmt.Errorf("go: no ranks are held")
+	}
+	close(a.held)
+	a.held = nil
+	return nil
+}
+
+// hold says that the ranks can start, and waits until they may. It returns false when the job ends instead.
+func (a *agent) hold(held <-chan struct{}) bool {
+	a.send(frame.Header{Kind: KindAble}, nil)
+	select {
+	case <-held:
+		return true
+	case <-a.ender.first:
+	case <-a.life.Done():
+	}
+	return false
+}
+
+// launch starts the ranks, those that are held at go, and returns their pids in the order of s.Ranks.
+func (a *agent) launch(s *Start, held <-chan struct{}) ([]int, error) {
 	if err := a.checkRanks(s); err != nil {
 		return nil, err
 	}
 	p, err := a.plan(s)
 	if err != nil {
 		return nil, err
+	}
+	if held != nil && !a.hold(held) {
+		return nil, a.endedBefore()
 	}
 	a.planned = p
 	if a.cfg.Stdin != nil {
@@ -163,9 +192,13 @@ func (a *agent) startAll(p *plan) error {
 		return a.explain(p, ranks[i], errs[i])
 	}
 	if int(started.Load()) < len(ranks) {
-		return &Failure{Phase: "start", Rank: -1, Code: 125, Text: "the job ended before all ranks had started on " + a.host}
+		return a.endedBefore()
 	}
 	return nil
+}
+
+func (a *agent) endedBefore() *Failure {
+	return &Failure{Phase: "start", Rank: -1, Code: 125, Text: "the job ended before all ranks had started on " + a.host}
 }
 
 // Error is the failure's text, so that a Failure is an error.

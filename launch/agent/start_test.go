@@ -85,6 +85,36 @@ func TestStartFailures(t *testing.T) {
 	}
 }
 
+// Ranks that are held start at go, and not at all if the job ends instead.
+func TestHeldRanks(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		then func(*launcher)
+		runs int
+	}{
+		{"go", func(l *launcher) { l.sendID(KindGo, 0); l.exited(2) }, 2},
+		{"kill", func(l *launcher) {
+			l.sendID(KindKill, 0)
+			l.wait("failure", func() bool { return len(l.fails) > 0 })
+		}, 0},
+		{"bye", func(*launcher) {}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := launchAgent(t)
+			l.hello(time.Second)
+			s := sh(2, "echo ran")
+			s.Held = true
+			l.send(KindStart, s)
+			l.wait("able", func() bool { return l.values[KindAble] != nil })
+			c.then(l)
+			l.bye()
+			if len(l.out) != c.runs || len(l.exits) != c.runs {
+				t.Errorf("%d ranks ran, want %d: %v %v", len(l.exits), c.runs, l.out, l.exits)
+			}
+		})
+	}
+}
+
 func TestRankSurroundings(t *testing.T) {
 	long := "/tmp/pprun-agent-test-" + strings.Repeat("x", 100)
 	if err := os.MkdirAll(long, 0o700); err != nil {

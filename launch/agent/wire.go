@@ -7,7 +7,7 @@ import (
 )
 
 // Version of the launcher-agent protocol.
-const Version = 17 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran; 7: limits; 8: where libraries are; 9: heartbeats; 10: programs that launch themselves; 11: stopped ranks; 12: no names in ready; 13: missed ranks; 14: trunks; 15: path in ready; 16: all have joined; 17: what is removed with a directory
+const Version = 18 // 2: respawn, death; 3: relays; 4: credit for input that was read; 5: when and why a rank ended; 6: what lost ranks ran; 7: limits; 8: where libraries are; 9: heartbeats; 10: programs that launch themselves; 11: stopped ranks; 12: no names in ready; 13: missed ranks; 14: trunks; 15: path in ready; 16: all have joined; 17: what is removed with a directory; 18: ranks that are held
 
 // The launcher-agent protocol: frames of comm/frame over any byte stream (socketpair, ssh session, TLS), structured
 // payloads in CBOR. Both ends may send ahead: frames are handled in order, so a launcher that needs no answer does not wait.
@@ -22,6 +22,8 @@ const Version = 17 // 2: respawn, death; 3: relays; 4: credit for input that was
 //	listen     addresses it may have   ->                (agent of rank 0, more than one node)
 //	                                   <-   listening  addresses, hub's public key
 //	start      argv, env, ranks, hub, certificates ->
+//	                                   <-   able       to start them all (if Start.Held)
+//	go         all agents are          ->                (if Start.Held)
 //	                                   <-   started    pid of each rank
 //	stdin...   one rank, under credit  ->
 //	                                   <-   stdin credit   as far as the rank has read
@@ -100,6 +102,8 @@ const (
 	KindRelayed      frame.Kind = 36 // Src: rank. Text: what is wrong with each address of the hub
 	KindRan          frame.Kind = 37 // CBOR place.Ran
 	KindJoined       frame.Kind = 41 // all ranks have joined
+	KindAble         frame.Kind = 42
+	KindGo           frame.Kind = 43
 	KindMissed       frame.Kind = 39 // Src: rank. Dst: incarnation. ID: place.Hearing
 	KindGiveUp       frame.Kind = 40 // Dst: rank. ID: incarnation. The hub has given it up: it is to end
 	KindStopped      frame.Kind = 38 // Src: rank. ID: its process that is stopped; 0: it goes on
@@ -119,7 +123,7 @@ var limits = frame.StreamLimits(frame.Limits{
 	KindHello: 64 << 10, KindReady: 64 << 10,
 	KindStage: 64 << 10, KindHave: frame.NoPayload, KindWant: frame.NoPayload, KindChunk: ChunkLen, KindStaged: 64 << 10,
 	KindListen: 64 << 10, KindListening: 64 << 10,
-	KindStart: frame.MaxPayload, KindStarted: 8 << 20,
+	KindStart: frame.MaxPayload, KindStarted: 8 << 20, KindAble: frame.NoPayload, KindGo: frame.NoPayload,
 	KindStdin: ChunkLen, KindStdinCredit: frame.NoPayload,
 	KindStdout: ChunkLen, KindStderr: ChunkLen, KindOutputCredit: frame.NoPayload,
 	KindSignal: frame.NoPayload, KindSuspend: frame.NoPayload, KindResume: frame.NoPayload, KindKill: frame.NoPayload,
@@ -192,6 +196,7 @@ type Start struct {
 	DirGiven bool   // the user named Dir: a failure where it is missing, else the private directory
 
 	Ranks  []Rank
+	Held   bool // say able, and start the ranks at go: nothing of the user's runs before all nodes can start what they have to
 	Direct bool // write standard output to the launcher's own, which the agent has inherited, and send no frames of it
 
 	Size   int      // ranks in the job
