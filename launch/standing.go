@@ -88,6 +88,8 @@ func (j *job) severed(e agent.Exit) string {
 	switch {
 	case e.Hung:
 		return fmt.Sprintf("hung: %s heard nothing of it for %v, and it had to be killed", hub, t)
+	case e.Deaf && j.placement.NodeOf[e.Rank] == j.placement.NodeOf[0] && j.lives[0].process != nil: // no network lies between
+		return fmt.Sprintf("rank 0 (pid %d) hangs: nothing was heard of it for %v", j.lives[0].process.PID, t)
 	case e.Deaf && unheard:
 		return fmt.Sprintf("cut off from %s: neither heard the other for %v", hub, t)
 	case e.Deaf:

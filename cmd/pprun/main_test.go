@@ -54,8 +54,9 @@ func TestMain(m *testing.M) {
 		d, _ := time.ParseDuration(os.Args[2])
 		beSpinning(d)
 	}
-	if len(os.Args) > 1 && os.Args[1] == "hanging" {
-		beHanging()
+	if len(os.Args) == 3 && os.Args[1] == "hanging" {
+		rank, _ := strconv.Atoi(os.Args[2])
+		beHanging(rank)
 	}
 	if len(os.Args) > 1 && os.Args[1] == "waiting" {
 		beWaiting()
