@@ -138,9 +138,11 @@ func damagedAgent(t *testing.T, l lab) {
 	if l.Mode() == labtest.Loopback {
 		t.Skip("hosts share their agents")
 	}
-	l.run("true").want(t, 0, `^$`)
-	agent := strings.TrimSpace(l.Output("node2", "sh", "-c", `f=$(echo ~/.cache/pprun/agent-*)
-		cp $f $f.new && printf X | dd bs=1 conv=notrunc seek=$(($(wc -c <$f) * 3 / 4)) of=$f.new 2>/dev/null && mv $f.new $f && echo $f`))
+	r := l.run("sh", "-c", "[ $PPRUN_RANK != 2 ] || tr '\\0' '\\n' </proc/$PPID/cmdline | head -n 1") // the first on node2
+	r.want(t, 0, `^$`)
+	agent := strings.TrimSpace(r.stdout)
+	l.Output("node2", "sh", "-c", `f=$1
+		cp $f $f.new && printf X | dd bs=1 conv=notrunc seek=$(($(wc -c <$f) * 3 / 4)) of=$f.new 2>/dev/null && mv $f.new $f`, "sh", agent)
 	l.run("true").want(t, 125, `^pprun: node2: its agent \([0-9a-f]{12}\) is another program than this pprun for \w+/\w+, or damaged: remove `+agent+` there\n$`)
 	l.Output("node2", "rm", agent)
 	l.run("true").want(t, 0, `^$`)
