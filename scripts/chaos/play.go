@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	limit    = 25 * time.Second // after the last that was done to it nothing may be left of a job; before hello links may be silent for 15
+	limit    = 20 * time.Second // after the last that was done to it nothing may be left of a job
 	behind   = 5 * time.Second  // nor after the end of pprun, if that is later: others may notice only then
 	patience = 40 * time.Second // a job gets to come to a phase
 	glance   = 3 * time.Millisecond
