@@ -276,7 +276,7 @@ func TestCompleted(t *testing.T) {
 			}
 			hasty, cancel := context.WithTimeout(ctx, time.Second)
 			defer cancel()
-			short, long := naps.Submit(ctx, time.Second/2), naps.Submit(ctx, time.Hour)
+			short, long := naps.Submit(ctx, 10*time.Millisecond), naps.Submit(ctx, time.Hour)
 			order = nil
 			for i, f := range comm.Completed(hasty, long, short) {
 				order = append(order, i)
