@@ -5,8 +5,9 @@
 //
 // Each round starts a job in a lab of real sshd hosts (scripts/lab) and, at a random moment of its life, kills or stops a
 // random process of it, or cuts the network or the power of that process's host. Then the job must come to an end, and
-// within 20 seconds (or 5 after the end of pprun, if that is later) nothing of it may be left on any host: no process, no socket, no file but the cache. pprun itself has
-// to end with a status that fits and to say why in one line, and tasks that were redone have one result each.
+// within 20 seconds (or 5 after the end of pprun, if that is later) nothing of it may be left on any host: no process, no
+// socket, no file but the cache. pprun itself has to end with a status that fits and to say why in one line, and tasks that
+// were redone have one result each.
 //
 // What is drawn depends on the seed and the number of the round alone. Races are not: a round that failed may need to be
 // played several times until it fails again; what is told of it is therefore all that was to be seen: what happened when,
