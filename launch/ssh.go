@@ -162,8 +162,13 @@ func awaitLastWords(session *ssh.Session) {
 
 func (c *sshConn) Write(b []byte) (int, error) { return c.session.Write(b) }
 
+// closeTime is how long the word to the agent that it is given up may take: a host that is gone takes nothing, and while
+// the connection is not closed nobody hears that the node is lost.
+const closeTime = time.Second
+
 // Close ends the agent and the connection.
 func (c *sshConn) Close() error {
+	defer time.AfterFunc(closeTime, func() { c.client.Close() }).Stop()
 	c.session.Close()
 	return c.client.Close()
 }
