@@ -31,6 +31,9 @@ func (q *Quotas) String() string {
 
 // limit limits this process, and all that it will start.
 func (q *Quotas) limit() error {
+	if q.Processes > 0 {
+		readyProcess()
+	}
 	for what, most := range map[int]int64{unix.RLIMIT_FSIZE: q.File, unix.RLIMIT_NPROC: int64(q.Processes)} {
 		if most == 0 || what == unix.RLIMIT_NPROC && !q.ByUser {
 			continue
