@@ -300,12 +300,21 @@ func (l *launcher) bye() {
 	l.nothingLeft()
 }
 
+// listed is the process table.
+func listed() []process {
+	ps, err := processes()
+	if err != nil {
+		panic(err)
+	}
+	return ps
+}
+
 // nothingLeft waits until no process and no directory of the job is to be found.
 func (l *launcher) nothingLeft() {
 	l.t.Helper()
 	mark := [][]byte{[]byte("PPRUN_JOB=" + l.job)}
 	until(l.t, "processes of the job to go", func() bool {
-		for _, p := range processes() {
+		for _, p := range listed() {
 			if !p.zombie && marked(p.pid, mark) {
 				return false
 			}

@@ -65,7 +65,7 @@ func TestGuardHearsWholeLines(t *testing.T) {
 	if ours.Wait(); ours.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 		t.Errorf("what the agent has left ended with %v", ours.ProcessState)
 	}
-	if p, ok := readProcess(other.Process.Pid, make([]byte, 512)); !ok || p.zombie {
+	if p, err := readProcess(other.Process.Pid, make([]byte, 512)); err != nil || p.zombie {
 		t.Error("the guard has killed what it was not told of")
 	}
 }

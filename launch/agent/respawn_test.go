@@ -109,7 +109,7 @@ func TestRespawn(t *testing.T) {
 		t.Fatal(err)
 	}
 	sleepers := func() (n int) {
-		for _, p := range processes() {
+		for _, p := range listed() {
 			if p.session != pids[0] && !p.zombie && marked(p.pid, [][]byte{[]byte("PPRUN_JOB=" + l.job), []byte("PPRUN_RANK=1")}) {
 				n++
 			}

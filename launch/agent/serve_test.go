@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pprun/pprun/comm/frame"
+	"golang.org/x/sys/unix"
 )
 
 func TestRanksRun(t *testing.T) {
@@ -73,6 +74,33 @@ func TestKillWithGrace(t *testing.T) {
 	l.bye()
 }
 
+// An agent that may open no further file, or one, which is too few to find processes, still ends those that it knows, whose
+// files it has then to find the others.
+func TestKillWithoutFiles(t *testing.T) {
+	for files := range uint64(2) {
+		l := launchAgent(t)
+		l.hello(time.Second)
+		l.start(sh(3, `setsid sleep 1000 >/dev/null 2>&1 & echo up; wait`))
+		l.wait("ranks to be up", func() bool { return len(l.out) == 3 })
+		free := uint64(3)
+		for open := true; open; {
+			free++
+			_, err := os.Lstat(fmt.Sprintf("/proc/%d/fd/%d", l.cmd.Process.Pid, free))
+			open = err == nil
+		}
+		if err := unix.Prlimit(l.cmd.Process.Pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: free + files, Max: free + files}, nil); err != nil {
+			t.Fatal(err)
+		}
+		l.sendID(KindKill, 0)
+		for i, x := range l.exited(3) {
+			if x.Signal != int(syscall.SIGKILL) || !x.Killed {
+				t.Errorf("%d files: rank %d: %+v", files, i, x)
+			}
+		}
+		l.bye()
+	}
+}
+
 func TestEndOfInputEndsAll(t *testing.T) {
 	l := launchAgent(t)
 	l.hello(100 * time.Millisecond)
@@ -99,7 +127,7 @@ func TestAgentKilledLeavesNothing(t *testing.T) {
 	l.wait("ranks to be up", func() bool { return len(l.out) == 2 })
 	until(t, "the guard", l.guarded)
 	sessions := map[int]bool{}
-	for _, p := range processes() {
+	for _, p := range listed() {
 		if p.parent == l.cmd.Process.Pid {
 			sessions[p.pid] = true
 		}
@@ -107,7 +135,7 @@ func TestAgentKilledLeavesNothing(t *testing.T) {
 	syscall.Kill(l.cmd.Process.Pid, syscall.SIGKILL)
 	l.nothingLeft()
 	until(t, "the sessions to empty", func() bool {
-		for _, p := range processes() {
+		for _, p := range listed() {
 			if sessions[p.session] && !p.zombie {
 				return false
 			}
@@ -173,7 +201,7 @@ func TestAgentKilledLeavesNoStray(t *testing.T) {
 	seconds := fmt.Sprintf("1000%d", os.Getpid())
 	l.start(sh(1, `setsid env -i /bin/sleep `+seconds+` & echo up; wait`))
 	stray := func() bool {
-		return slices.ContainsFunc(processes(), func(p process) bool {
+		return slices.ContainsFunc(listed(), func(p process) bool {
 			line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
 			return string(line) == "/bin/sleep\x00"+seconds+"\x00"
 		})
@@ -220,16 +248,16 @@ func TestRanksDieWithTheAgent(t *testing.T) {
 	pids := l.start(sh(n, `exec sleep 1000`))
 	until(t, "the guard", l.guarded)
 	for _, pid := range pids {
-		if p, ok := readProcess(pid, make([]byte, 512)); !ok || p.session != pid || p.zombie {
-			t.Errorf("rank's process %d: %+v, %v", pid, p, ok)
+		if p, err := readProcess(pid, make([]byte, 512)); err != nil || p.session != pid || p.zombie {
+			t.Errorf("rank's process %d: %+v, %v", pid, p, err)
 		}
 	}
 	syscall.Kill(l.guardPID(), syscall.SIGKILL)
 	syscall.Kill(l.cmd.Process.Pid, syscall.SIGKILL)
 	until(t, "the ranks to go", func() bool {
 		return !slices.ContainsFunc(pids, func(pid int) bool {
-			p, ok := readProcess(pid, make([]byte, 512))
-			return ok && !p.zombie
+			p, err := readProcess(pid, make([]byte, 512))
+			return err == nil && !p.zombie
 		})
 	})
 	l.clearAway()
@@ -261,7 +289,7 @@ func (l *launcher) guarded() bool { return l.guardPID() != 0 }
 
 // guardPID is the guard's process, 0 without one.
 func (l *launcher) guardPID() int {
-	for _, p := range processes() {
+	for _, p := range listed() {
 		if p.parent == l.cmd.Process.Pid && marked(p.pid, [][]byte{[]byte(guardedJob + "=" + l.job)}) {
 			return p.pid
 		}
