@@ -60,7 +60,7 @@ func startWith(t *testing.T, keys string, args ...string) *running {
 	if os.Getuid() == 0 {
 		args = append(args, "--run-as", "nobody")
 	}
-	r.cmd = command(r.keys, append(args, "--listen", "127.0.0.1:"+freePort(t))...)
+	r.cmd = command(r.keys, append(args, "--listen", "127.0.0.1:0")...) // whose port it says
 	r.cmd.Stderr = &r.stderr
 	out, err := r.cmd.StdoutPipe()
 	if err != nil {
@@ -83,16 +83,6 @@ func startWith(t *testing.T, keys string, args ...string) *running {
 	}
 	r.address = m[1]
 	return r
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
 // login makes a client, whose agent answers.
@@ -170,13 +160,19 @@ func TestVersionOfAgent(t *testing.T) {
 	r.end()
 }
 
-// With -t it ends by itself, and its pid file with it.
+// With -t it ends by itself.
 func TestIdle(t *testing.T) {
+	start(t, "-t", "1").end()
+}
+
+// Its pid file ends with it.
+func TestPidFile(t *testing.T) {
 	pidFile := filepath.Join(t.TempDir(), "pid")
-	r := start(t, "-t", "1", "-P", pidFile)
+	r := start(t, "-P", pidFile)
 	if text, err := os.ReadFile(pidFile); err != nil || strings.TrimSpace(string(text)) != strconv.Itoa(r.cmd.Process.Pid) {
 		t.Errorf("pid file: %q, %v, want %d", text, err, r.cmd.Process.Pid)
 	}
+	r.signal(syscall.SIGINT)
 	r.end()
 	if _, err := os.Stat(pidFile); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the pid file is left: %v", err)
@@ -191,7 +187,7 @@ func TestPlantedPidFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{"link": "is no regular file", "pipe": "is no regular file", "name": "has another name elsewhere"} {
-		args := []string{"-P", filepath.Join(public, name), "--listen", "127.0.0.1:" + freePort(t)}
+		args := []string{"-P", filepath.Join(public, name), "--listen", "127.0.0.1:0"}
 		if os.Getuid() == 0 {
 			args = append(args, "--run-as", "nobody")
 		}
@@ -330,7 +326,7 @@ func TestStatusRefused(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), "is not known") {
 		t.Errorf("%v: %s", err, out)
 	}
-	out, err = command(r.keys, "status", "127.0.0.1:"+freePort(t)).CombinedOutput()
+	out, err = command(r.keys, "status", "127.0.0.1:1").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "no answer from a ppserver at 127.0.0.1:") {
 		t.Errorf("%v: %s", err, out)
 	}
