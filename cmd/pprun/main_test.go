@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -175,6 +177,25 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// timesout runs a command for TIME in its words, which has to be over as --timeout says, with ever more of it until its
+// standard error has what it can only say when ranks have come so far: timesout REGEXP pprun --timeout TIME ...
+func timesout(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: timesout REGEXP command [args...]")
+	}
+	said := regexp.MustCompile(args[0])
+	for _, long := range []string{"100ms", "2s", "40s"} {
+		cmd := []string{"124"}
+		for _, arg := range args[1:] {
+			cmd = append(cmd, strings.ReplaceAll(arg, "TIME", long))
+		}
+		if exits(ts, false, cmd); said.MatchString(ts.ReadFile("stderr")) {
+			return
+		}
+	}
+	ts.Fatalf("no match for %q, however long it may take", args[0])
+}
+
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
@@ -186,6 +207,6 @@ func TestScripts(t *testing.T) {
 			e.Setenv("GORACE", "atexit_sleep_ms=0") // else every process takes a second to end
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "timesout": timesout},
 	})
 }
