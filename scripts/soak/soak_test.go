@@ -60,7 +60,14 @@ func TestSoak(t *testing.T) {
 		}
 		said <- rest.String()
 	}()
+	ranks := len(processes(t, busy))
 	hits := kill(t, lab, busy, kills)
+	for end := time.Now().Add(time.Minute); len(processes(t, busy)) < ranks; time.Sleep(10 * time.Millisecond) { // the last loss counts, too
+		if time.Now().After(end) {
+			t.Errorf("%d ranks serve, want %d", len(processes(t, busy)), ranks)
+			break
+		}
+	}
 	stdin.Close()
 	report := <-said
 	err = cmd.Wait()
@@ -79,6 +86,16 @@ func TestSoak(t *testing.T) {
 	}
 }
 
+// processes lists the files of those that serve.
+func processes(t *testing.T, busy string) []os.DirEntry {
+	t.Helper()
+	files, err := os.ReadDir(busy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
 // kill kills a random process of those that have a file in busy every second, n times, and counts those that were
 // running a task.
 func kill(t *testing.T, lab *labtest.Lab, busy string, n int) (hits int) {
@@ -86,9 +103,9 @@ func kill(t *testing.T, lab *labtest.Lab, busy string, n int) (hits int) {
 	defer pace.Stop()
 	for range n {
 		<-pace.C
-		files, err := os.ReadDir(busy)
-		if err != nil || len(files) == 0 {
-			t.Fatalf("no process to kill: %v", err)
+		files := processes(t, busy)
+		if len(files) == 0 {
+			t.Fatal("no process to kill")
 		}
 		name := files[rand.N(len(files))].Name()
 		_, where, _ := strings.Cut(name, ".")
