@@ -78,6 +78,16 @@ func (n *node) hasRepeated() bool {
 	return ok && now != n.segments
 }
 
+// takes says whether a host takes a new connection now.
+func (n *node) takes(ctx context.Context) bool {
+	addr := n.remote.Peer()
+	if addr == nil {
+		return false
+	}
+	n.try(ctx, addr, autopsyTime/3)
+	return n.probe.Load() == ""
+}
+
 // try tries a new connection.
 func (n *node) try(ctx context.Context, addr net.Addr, limit time.Duration) {
 	n.probe.Store("timed out")
@@ -128,7 +138,7 @@ func (j *job) lose(n *node, l lost) {
 		why = "its ssh connection has ended"
 	}
 	if runs && j.starting && n.ready != nil && n.ready.BootID != "" && j.verdict == nil {
-		j.begun.Go(func() { j.events <- event{n, autopsy{n.autopsy(why)}} })
+		j.begun.Go(func() { j.events <- event{n, autopsy{n.autopsy(why, j.HeartbeatTimeout, j.doomed)}} })
 		return
 	}
 	j.losing(n, why)
@@ -202,14 +212,33 @@ func (j *job) hears(n *node) bool {
 // autopsy is what was found out about a node whose connection has broken.
 type autopsy struct{ words string }
 
-// autopsyTime is how long the job waits for that.
+// autopsyTime is how long the job waits for that. A host that takes connections, and so runs, has the time that it may be
+// silent for: one with much to do takes long to let anybody in.
 const autopsyTime = 1500 * time.Millisecond
 
 // autopsy asks the host, which seems to run, whether it still is what it was. One that has just come up may need some
-// asking.
-func (n *node) autopsy(why string) string {
-	ctx, cancel := context.WithTimeout(context.Background(), autopsyTime)
+// asking. A job that ends anyway does not wait.
+func (n *node) autopsy(why string, patience time.Duration, doomed <-chan struct{}) string {
+	ctx, cancel := context.WithTimeout(context.Background(), max(patience, autopsyTime))
 	defer cancel()
+	go func() {
+		defer cancel()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(autopsyTime):
+			}
+			select {
+			case <-doomed:
+				return
+			default:
+			}
+			if !n.takes(ctx) {
+				return
+			}
+		}
+	}()
 	boot := ""
 	for ctx.Err() == nil && boot == "" {
 		if boot, _ = n.remote.BootID(ctx); boot == "" {

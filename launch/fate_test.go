@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pprun/pprun/comm/place"
+	"github.com/pprun/pprun/launch/agent"
 )
 
 // A known is what is known of a node that has fallen silent.
@@ -49,6 +50,60 @@ func TestSilence(t *testing.T) {
 			words, runs := j.silence(n)
 			if !strings.HasSuffix(words, c.words) || runs != c.runs {
 				t.Errorf("%q, %v; want %q, %v", words, runs, c.words, c.runs)
+			}
+		})
+	}
+}
+
+// A busyHost takes connections, or does not, and is late to say which boot it lives in.
+type busyHost struct {
+	known
+	peer net.Addr
+	late time.Duration
+}
+
+func (h busyHost) Peer() net.Addr { return h.peer }
+
+func (h busyHost) BootID(ctx context.Context) (string, error) {
+	select {
+	case <-time.After(h.late):
+		return "boot 1", nil
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+// A host whose connection has broken is waited for as long as it takes connections, unless the job ends.
+func TestAutopsy(t *testing.T) {
+	listening, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listening.Close() })
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	doomed := make(chan struct{})
+	close(doomed)
+	for _, c := range []struct {
+		name   string
+		host   busyHost
+		doomed chan struct{}
+		runs   bool
+	}{
+		{"busy", busyHost{peer: listening.Addr(), late: autopsyTime + time.Second}, nil, true},
+		{"refuses", busyHost{peer: closed.Addr(), late: 20 * time.Second}, nil, false},
+		{"behind a jump host", busyHost{late: 20 * time.Second}, nil, false},
+		{"the job ends", busyHost{peer: listening.Addr(), late: 20 * time.Second}, doomed, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			n := &node{remote: c.host}
+			n.ready = &agent.Ready{BootID: "boot 1"}
+			if got := n.autopsy("broken", time.Minute, c.doomed); strings.Contains(got, "though it runs") != c.runs {
+				t.Errorf("%q", got)
 			}
 		})
 	}
