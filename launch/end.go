@@ -75,6 +75,7 @@ func (j *job) endRanks() {
 // dismiss says bye to the agents and waits until they have cleaned up.
 func (j *job) dismiss() {
 	j.cancel()
+	j.stopAsking()
 	j.await(endOf(j.stdin.close), j.patience, j.take)
 	for _, n := range j.nodes {
 		n.send(agent.KindBye, 0)

@@ -138,7 +138,7 @@ func (j *job) lose(n *node, l lost) {
 		why = "its ssh connection has ended"
 	}
 	if runs && j.starting && n.ready != nil && n.ready.BootID != "" && j.verdict == nil {
-		j.begun.Go(func() { j.events <- event{n, autopsy{n.autopsy(why, j.HeartbeatTimeout, j.doomed)}} })
+		j.begun.Go(func() { j.events <- event{n, autopsy{n.autopsy(j.asks, why, j.HeartbeatTimeout)}} })
 		return
 	}
 	j.losing(n, why)
@@ -217,9 +217,9 @@ type autopsy struct{ words string }
 const autopsyTime = 1500 * time.Millisecond
 
 // autopsy asks the host, which seems to run, whether it still is what it was. One that has just come up may need some
-// asking. A job that ends anyway does not wait.
-func (n *node) autopsy(why string, patience time.Duration, doomed <-chan struct{}) string {
-	ctx, cancel := context.WithTimeout(context.Background(), max(patience, autopsyTime))
+// asking.
+func (n *node) autopsy(ctx context.Context, why string, patience time.Duration) string {
+	ctx, cancel := context.WithTimeout(ctx, max(patience, autopsyTime))
 	defer cancel()
 	go func() {
 		defer cancel()
@@ -228,11 +228,6 @@ func (n *node) autopsy(why string, patience time.Duration, doomed <-chan struct{
 			case <-ctx.Done():
 				return
 			case <-time.After(autopsyTime):
-			}
-			select {
-			case <-doomed:
-				return
-			default:
 			}
 			if !n.takes(ctx) {
 				return

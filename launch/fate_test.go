@@ -85,24 +85,24 @@ func TestAutopsy(t *testing.T) {
 		t.Fatal(err)
 	}
 	closed.Close()
-	doomed := make(chan struct{})
-	close(doomed)
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
 	for _, c := range []struct {
-		name   string
-		host   busyHost
-		doomed chan struct{}
-		runs   bool
+		name string
+		host busyHost
+		asks context.Context
+		runs bool
 	}{
-		{"busy", busyHost{peer: listening.Addr(), late: autopsyTime + time.Second}, nil, true},
-		{"refuses", busyHost{peer: closed.Addr(), late: 20 * time.Second}, nil, false},
-		{"behind a jump host", busyHost{late: 20 * time.Second}, nil, false},
-		{"the job ends", busyHost{peer: listening.Addr(), late: 20 * time.Second}, doomed, false},
+		{"busy", busyHost{peer: listening.Addr(), late: autopsyTime + time.Second}, t.Context(), true},
+		{"refuses", busyHost{peer: closed.Addr(), late: 20 * time.Second}, t.Context(), false},
+		{"behind a jump host", busyHost{late: 20 * time.Second}, t.Context(), false},
+		{"the job ends", busyHost{peer: listening.Addr(), late: 20 * time.Second}, over, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			n := &node{remote: c.host}
 			n.ready = &agent.Ready{BootID: "boot 1"}
-			if got := n.autopsy("broken", time.Minute, c.doomed); strings.Contains(got, "though it runs") != c.runs {
+			if got := n.autopsy(c.asks, "broken", time.Minute); strings.Contains(got, "though it runs") != c.runs {
 				t.Errorf("%q", got)
 			}
 		})

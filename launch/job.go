@@ -59,6 +59,8 @@ type job struct {
 	detouredAt  time.Time // when the first of them said so
 	verdict     *verdict
 	doomed      chan struct{} // closed with verdict set
+	asks        context.Context
+	stopAsking  context.CancelFunc // ends asks: nobody needs to know any more why nodes are lost
 
 	lives     []life     // by rank
 	processes []*Process // as they were started
@@ -86,6 +88,7 @@ func newJob(ctx context.Context, c Config) *job {
 		doomed: make(chan struct{}),
 	}
 	j.ctx, j.cancel = context.WithCancel(ctx)
+	j.asks, j.stopAsking = context.WithCancel(context.Background())
 	j.canceled = ctx.Done()
 	if c.Timeout > 0 {
 		j.timeout = time.After(c.Timeout)

@@ -22,6 +22,9 @@ type verdict struct {
 
 // condemn ends the job. The first verdict stands; whatever comes later is its consequence.
 func (j *job) condemn(v *verdict) {
+	if v.causes == nil {
+		j.stopAsking()
+	}
 	if j.verdict != nil {
 		return
 	}

@@ -222,7 +222,7 @@ var awkwards = []awkward{
 	{name: "cut cable", prepare: func(h labtest.Host, _ func(string)) { h.Cut() }, config: impatient, status: 125, stderr: `connect: .*(timed out after 3s: is sshd running there|no route to host: is the host up)`, slow: true},
 	{name: "power failure", prepare: func(h labtest.Host, _ func(string)) { h.Crash() }, config: impatient, status: 125, stderr: `connect: .*(timed out after 3s: is sshd running there|no route to host: is the host up)`, slow: true, down: true},
 	{name: "dropped answers", prepare: func(h labtest.Host, _ func(string)) { h.DropIP(labtest.Out) }, config: impatient, status: 125, stderr: `connect: timed out after 3s: is sshd running there\?`, slow: true},
-	{name: "killed host", prepare: func(h labtest.Host, _ func(string)) { h.Kill() }, config: impatient, status: 125, stderr: `connect: .*(timed out after 3s: is sshd running there|no route to host: is the host up)`, slow: true, down: true},
+	{name: "killed host", prepare: func(h labtest.Host, _ func(string)) { h.Kill() }, config: impatient, status: 125, stderr: `connect: .*(timed out after 3s: is sshd running there|no route to host: is the host up|connection refused: is sshd running there)`, slow: true, down: true}, // it refuses until its cable is gone, too
 	{name: "10 Mbit/s", prepare: func(h labtest.Host, _ func(string)) { h.Rate("10mbit") }},
 	{name: "50 ms round trip", prepare: func(h labtest.Host, _ func(string)) { h.Delay(25 * time.Millisecond) }},
 	{name: "5 % of packets lost", prepare: func(h labtest.Host, _ func(string)) { h.Loss(5) }},

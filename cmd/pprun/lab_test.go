@@ -57,6 +57,17 @@ func (l lab) run(args ...string) result {
 	return l.finish(l.Exec("head", l.pprun, append([]string{"--hosts", l.hosts}, args...)...))
 }
 
+// runFor runs pprun with a LIMIT of its time, and longer where ranks do not come to run within that.
+func (l lab) runFor(args ...string) (r result) {
+	l.t.Helper()
+	at := slices.Index(args, "LIMIT")
+	for limit := 500 * time.Millisecond; limit < 20*time.Second && !strings.Contains(r.stderr, "still running"); limit *= 2 {
+		args[at] = limit.String()
+		r = l.finish(l.Exec("head", l.pprun, args...))
+	}
+	return r
+}
+
 func (l lab) finish(cmd *exec.Cmd) result {
 	l.t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -64,20 +75,17 @@ func (l lab) finish(cmd *exec.Cmd) result {
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
 		l.t.Fatal(err)
 	}
-	said := waitsInInit.ReplaceAllString(stderr.String(), "")
+	said := patient.ReplaceAllString(stderr.String(), "")
 	if l.Mode() == labtest.Loopback { // all hosts are this machine
 		said = oneMachine.ReplaceAllString(said, "")
 	}
 	return result{stdout.String(), said, cmd.ProcessState.ExitCode()}
 }
 
-// waitsInInit is what Init says when ranks take longer than two seconds, as on a machine with much to do.
-var waitsInInit = regexp.MustCompile(`(?m)^pprun: rank 0 waits in Init for .*\n`)
-
 var oneMachine = regexp.MustCompile(`(?m)^pprun: \S+ are one machine: .*\n`)
 
-// patient is what pprun says where machines take their time, as they do while this one is busy.
-var patient = regexp.MustCompile(`(?m)^pprun: (connecting to|waiting for the agent on) \S+\n`)
+// patient is what pprun and Init say where machines take their time, as they do while this one is busy.
+var patient = regexp.MustCompile(`(?m)^pprun: (connecting to \S+|waiting for the agent on \S+|rank 0 waits in Init for .*)\n`)
 
 func (r result) want(t *testing.T, status int, stderr string) {
 	t.Helper()
@@ -232,7 +240,8 @@ func remoteStatus(t *testing.T, l lab) {
 	if r.stdout != strings.Repeat("done\n", 6) {
 		t.Errorf("stdout %q", r.stdout)
 	}
-	l.run("--timeout", "1s", "sleep", "1000").want(t, 124, `^pprun: timed out after 1s: ranks 0-1 on node1, .* still running\n$`)
+	r = l.runFor("--hosts", l.hosts, "--timeout", "LIMIT", "sleep", "1000")
+	r.want(t, 124, `^pprun: timed out after \S+: ranks 0-1 on node1, .* still running\n$`)
 	l.run("no-such-program").want(t, 127, `^pprun: node\[1-4\]: no-such-program: not found on PATH.*\n$`)
 	l.run("--wdir", "/no/such", "true").want(t, 125, `^pprun: node\[1-4\]: working directory /no/such: no such file or directory.*\n$`)
 }

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -83,7 +85,19 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "orphan" {
 		beOrphan()
 	}
+	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], "-test.") {
+		heedSignals()
+	}
 	testscript.Main(m, map[string]func(){"pprun": main, "deserter": desert, "server": serve, "deadlock": deadlock, "panicker": panicker, "hello": hello})
+}
+
+// heedSignals has what tests start get signals that these ignore themselves, as under nohup or in the background of a script.
+func heedSignals() {
+	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
+	}
 }
 
 // hello says which rank it is.

@@ -53,7 +53,7 @@ func greet(t *testing.T, cmd *exec.Cmd, ranks int) {
 	t.Helper()
 	began := time.Now()
 	out, err := cmd.CombinedOutput()
-	said := waitsInInit.ReplaceAllString(string(out), "")
+	said := patient.ReplaceAllString(string(out), "")
 	if n := strings.Count(said, "hello from rank "); err != nil || n != ranks || strings.Count(said, "\n") != n {
 		t.Fatalf("%d of %d ranks: %v: %.4000s", n, ranks, err, said)
 	}

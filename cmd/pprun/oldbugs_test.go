@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -42,8 +43,8 @@ func oldBugs(t *testing.T, l lab) {
 			137, `^pprun: rank [23] on node2 \(pid \d+, after \S+\): killed by signal 9 \(SIGKILL\): job aborted, 7 other ranks ended\n$`},
 		{"ompi 7790: daemons outlive a job that failed", "", `sleep %s & [ $PPRUN_RANK = 5 ] && exit 3; wait`, nil,
 			3, `^pprun: rank 5 on node3 \(pid \d+, after \S+\): exit status 3: job aborted, 7 other ranks ended\n$`},
-		{"ompi 9369: --timeout leaves the ranks of the launcher's machine", "--host localhost:2,node1:2 --timeout 500ms", wrapper, nil,
-			124, `^pprun: timed out after 500ms: ranks 0-1 on localhost, .* still running\n$`},
+		{"ompi 9369: --timeout leaves the ranks of the launcher's machine", "--host localhost:2,node1:2 --timeout LIMIT", wrapper, nil,
+			124, `^pprun: timed out after \S+: ranks 0-1 on localhost, .* still running\n$`},
 		{"mpich 677: proxies and sessions outlive a job that ended well", "", `sleep %s >/dev/null 2>&1 & exit 0`, nil,
 			0, `^$`},
 	} {
@@ -54,12 +55,17 @@ func oldBugs(t *testing.T, l lab) {
 			if !strings.Contains(c.flags, "--host ") {
 				args = append(args, "--hosts", l.hosts)
 			}
-			cmd := l.Exec("head", l.pprun, append(args, "sh", "-c", fmt.Sprintf(c.script, mark))...)
-			if c.do == nil {
-				l.finish(cmd).want(t, c.status, c.stderr)
-			} else {
-				l.finishAfter(cmd, mark, func() { c.do(l, mark) }).want(t, c.status, c.stderr)
+			args = append(args, "sh", "-c", fmt.Sprintf(c.script, mark))
+			var r result
+			switch {
+			case slices.Contains(args, "LIMIT"):
+				r = l.runFor(args...)
+			case c.do == nil:
+				r = l.finish(l.Exec("head", l.pprun, args...))
+			default:
+				r = l.finishAfter(l.Exec("head", l.pprun, args...), mark, func() { c.do(l, mark) })
 			}
+			r.want(t, c.status, c.stderr)
 			for _, host := range []string{"head", "node1", "node2", "node3", "node4"} {
 				l.WaitGone(host, func(p labtest.Process) bool { return ofJob(p, mark) }, 10*time.Second)
 			}

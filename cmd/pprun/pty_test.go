@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -326,15 +325,7 @@ func TestBackgroundReadsNoTerminal(t *testing.T) {
 	s.exit(0)
 }
 
-// heedHangups has what the test starts get SIGHUP where the test itself runs under nohup too.
-func heedHangups(t *testing.T) {
-	c := make(chan os.Signal, 1)
-	signal.Notify(c, syscall.SIGHUP)
-	t.Cleanup(func() { signal.Stop(c) })
-}
-
 func TestSignals(t *testing.T) {
-	heedHangups(t)
 	for _, c := range []struct {
 		send   syscall.Signal
 		script string

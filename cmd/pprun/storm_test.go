@@ -82,7 +82,6 @@ func (r *remote) ends() {
 
 // 1,000 signals in a second end a job in whatever phase it is, and nothing of it is left.
 func TestSignalStorm(t *testing.T) {
-	heedHangups(t)
 	const ssh = `exec sh -c "$2"`
 	cache := t.TempDir()
 	warm := onRemote(t, cache, ssh, "--host", "far:1", "true") // copies the agent
@@ -121,7 +120,6 @@ func TestSignalStorm(t *testing.T) {
 // The third order to end is obeyed without word from a host, which is named: a stopped agent gives none. Once it goes on
 // it ends what is there.
 func TestThirdInterruptLeaves(t *testing.T) {
-	heedHangups(t)
 	r := onRemote(t, t.TempDir(), `exec setsid -w sh -c 'echo $$ >$D/agent; exec sh -c "$1"' sh "$2"`, "--host", "far:2", "--grace", "10m", "sh", "-c",
 		`trap "" INT TERM HUP; echo $$ >$D/up.$PPRUN_RANK; while :; do sleep 0.05; done`)
 	r.until("ranks", there(r.dir, "up.1"))
