@@ -17,6 +17,9 @@ import (
 	"github.com/pprun/pprun/scripts/lab/labtest"
 )
 
+// eventually is when what tests wait for has come, however busy this machine is.
+const eventually = time.Minute
+
 // lab is pprun on the head of real hosts.
 type lab struct {
 	*labtest.Lab
@@ -408,7 +411,7 @@ func kills(t *testing.T, l lab) {
 // awaitOn waits for that many processes on a host.
 func (l lab) awaitOn(host string, count int, is func(labtest.Process) bool) {
 	l.t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(eventually); ; time.Sleep(10 * time.Millisecond) {
 		n := 0
 		for _, p := range l.Processes(host) {
 			if is(p) {

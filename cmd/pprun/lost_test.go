@@ -101,7 +101,7 @@ func (j *tasking) start(t *testing.T, cmd *exec.Cmd) {
 func (j *tasking) busy(t *testing.T, rank int, but ...string) (pid string) {
 	t.Helper()
 	prefix := fmt.Sprintf("rank.%d.", rank)
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(eventually); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		files, err := os.ReadDir(j.dir)
 		if err != nil {
 			t.Fatal(err)
@@ -119,7 +119,7 @@ func (j *tasking) busy(t *testing.T, rank int, but ...string) (pid string) {
 // hears waits until so many lines about losses are said.
 func (j *tasking) hears(t *testing.T, losses int) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); strings.Count(patient.ReplaceAllString(oneMachine.ReplaceAllString(j.stderr.String(), ""), ""), "\n") < losses; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(eventually); strings.Count(patient.ReplaceAllString(oneMachine.ReplaceAllString(j.stderr.String(), ""), ""), "\n") < losses; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("not %d lines:\n%s", losses, &j.stderr)
 		}

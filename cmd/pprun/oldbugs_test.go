@@ -101,7 +101,7 @@ func (l lab) finishAfter(cmd *exec.Cmd, mark string, do func()) result {
 	go func() { cmd.Wait(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(eventually):
 		l.t.Fatal("pprun does not end")
 	}
 	return result{stderr: stderr.String(), status: cmd.ProcessState.ExitCode()}

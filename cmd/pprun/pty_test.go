@@ -124,7 +124,7 @@ func (s *terminal) await(pattern string, times int) []string {
 
 func (s *terminal) until(what string, is func() bool) {
 	s.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(eventually); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			s.t.Fatalf("still no %s; the terminal shows:\n%s", what, s.shown())
 		}
@@ -138,7 +138,7 @@ func (s *terminal) exit(want int) {
 	go func() { s.cmd.Wait(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(eventually):
 		s.t.Fatalf("it does not end; the terminal shows:\n%s", s.shown())
 	}
 	if got := s.cmd.ProcessState.ExitCode(); got != want {

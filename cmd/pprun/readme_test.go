@@ -213,7 +213,7 @@ func onServers(t *testing.T, s *session, b block) {
 		}
 		if c.host == "head" {
 			out, err := output(command())
-			for end := time.Now().Add(20 * time.Second); strings.HasPrefix(c.text, "ppserver status") && !c.prints(out) && time.Now().Before(end); {
+			for end := time.Now().Add(eventually); strings.HasPrefix(c.text, "ppserver status") && !c.prints(out) && time.Now().Before(end); {
 				time.Sleep(50 * time.Millisecond) // clients that have ended are still leaving
 				out, err = output(command())
 			}

@@ -172,7 +172,7 @@ func (l lab) untilEnd(cmd *exec.Cmd, expected string, within time.Duration, do f
 	}
 	ended := make(chan struct{})
 	go func() { cmd.Wait(); close(ended) }()
-	late := time.After(deadline)
+	late := time.After(eventually)
 	for !strings.Contains(stderr.String(), expected) {
 		select {
 		case <-time.After(10 * time.Millisecond):

@@ -174,7 +174,7 @@ func (f *farmed) signal(host, name string) {
 // awaits waits until a server has said something.
 func (f *farmed) awaits(host, text string) {
 	f.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(f.said[host].String(), text); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(eventually); !strings.Contains(f.said[host].String(), text); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			f.t.Fatalf("%s does not say %q:\n%s", host, text, f.said[host])
 		}

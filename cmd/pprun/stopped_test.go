@@ -55,7 +55,7 @@ func TestStoppedLauncher(t *testing.T) {
 	j.start(t, cmd)
 	pid, _ := strconv.Atoi(j.busy(t, 1))
 	syscall.Kill(cmd.Process.Pid, syscall.SIGSTOP)
-	for end := time.Now().Add(20 * time.Second); syscall.Kill(pid, 0) == nil; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(eventually); syscall.Kill(pid, 0) == nil; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("its rank does not end")
 		}

@@ -82,7 +82,7 @@ func there(dir, pattern string) func() bool {
 // until waits for something that a job is to do.
 func until(t *testing.T, said fmt.Stringer, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(eventually); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("still no %s; pprun says:\n%s", what, said)
 		}

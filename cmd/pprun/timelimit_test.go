@@ -79,7 +79,7 @@ func TestTimeLimit(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			late := time.AfterFunc(20*time.Second, func() { cmd.Process.Kill() })
+			late := time.AfterFunc(eventually, func() { cmd.Process.Kill() })
 			defer late.Stop()
 			lines := bufio.NewReader(stdout)
 			if line, err := lines.ReadString('\n'); line != "ready\n" {
