@@ -267,21 +267,22 @@ func (j *job) loseRanks(n *node, how string) {
 			p.Lost = how
 		}
 	}
+	ran := how
+	if len(ranks) > 0 {
+		ran += ": " + rankNames(ranks) + " ran there"
+	}
 	if j.verdict != nil {
-		j.verdict.also(lostNode(n, how))
+		j.verdict.also(lostNode(n, ran))
 		return
 	}
 	again := j.comesBack(n)
 	for _, r := range ranks {
 		j.announce(place.Death{Rank: r, Incarnation: j.lives[r].incarnation, Reason: how, Exit: -1, Final: !again})
 	}
-	if len(ranks) > 0 {
-		how += ": " + rankNames(ranks) + " ran there"
-	}
 	replaceable := !slices.ContainsFunc(n.ranks, func(r int) bool { return !j.replaceable(r) })
 	switch {
 	case replaceable && !j.joined && !again && !j.over: // rank 0 waits for them in vain, whatever OnFail says
-		j.condemn(&verdict{causes: []cause{lostNode(n, how)}})
+		j.condemn(&verdict{causes: []cause{lostNode(n, ran)}})
 	case replaceable:
 		j.noteIfWaiting(StatusFailed, &n.guilty)
 		then := ""
@@ -289,12 +290,12 @@ func (j *job) loseRanks(n *node, how string) {
 			then = ", it is used again when it is back"
 			j.refetch(n)
 		}
-		j.say("%s: their %s%s", how, redone, then)
+		j.say("%s: their %s%s", ran, redone, then)
 	case (j.OnFail == OnFailWait || j.OnFail == OnFailContinue) && j.running > 0:
 		j.note(StatusFailed, &n.guilty)
-		j.say("%s: %s", how, othersGoOn)
+		j.say("%s: %s", ran, othersGoOn)
 	default:
-		j.condemn(&verdict{causes: []cause{lostNode(n, how)}})
+		j.condemn(&verdict{causes: []cause{lostNode(n, ran)}})
 	}
 	if n.pids == nil {
 		n.pids = []int{} // nobody waits any more for it to start its ranks

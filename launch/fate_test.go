@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pprun/pprun/comm/place"
+	"github.com/pprun/pprun/hostfile"
 	"github.com/pprun/pprun/launch/agent"
 )
 
@@ -106,6 +107,17 @@ func TestAutopsy(t *testing.T) {
 				t.Errorf("%q", got)
 			}
 		})
+	}
+}
+
+// A node that is lost is the reason, with the ranks that ran there, also where a rank failed of it and was heard of first.
+func TestLateLoss(t *testing.T) {
+	j := &job{lives: make([]life, 3)}
+	n := &node{host: hostfile.Node{Host: "node2"}, ranks: []int{1, 2}, running: map[int]bool{1: true, 2: true}}
+	j.verdict = &verdict{causes: []cause{{what: words("rank 0 failed"), orphan: true, root: new(bool)}}}
+	j.loseRanks(n, "lost node2: its agent is gone")
+	if _, text := j.verdict.judge(); text != "lost node2: its agent is gone: ranks 1-2 ran there: job aborted" || !n.guilty {
+		t.Errorf("%q, guilty %v", text, n.guilty)
 	}
 }
 
