@@ -129,6 +129,7 @@ func (j *job) take(e event) {
 	case arrived:
 		j.arrive(n, v)
 	case prepared:
+		j.building = ""
 		if j.program = v.program; v.err != nil {
 			j.fail(v.err)
 		}

@@ -27,7 +27,7 @@ type job struct {
 	placement Placement
 	known     bool // the placement did not need the nodes' CPUs
 	program   *program
-	building  string // what keeps the nodes waiting; empty: nothing is built
+	building  string // the program, for whom; empty: it is not being built
 	authority *authority
 
 	out       *output
@@ -171,7 +171,7 @@ func (j *job) watch() {
 	if sent := j.sent.Load(); sent != j.lastSent {
 		j.moved, j.lastSent = time.Now(), sent
 	}
-	if buildingAgent() != "" || j.asking > 0 { // it needs no other machine, so it ends; people take their time
+	if j.building != "" || buildingAgent() != "" || j.asking > 0 { // it needs no other machine, so it ends; people take their time
 		j.moved = time.Now()
 	}
 	if !j.attending && j.verdict == nil && time.Since(j.moved) > j.StartTimeout {

@@ -41,7 +41,9 @@ func (j *job) plan() bool {
 	switch source := isSource(j.Target); {
 	case source && j.NoStage:
 		j.fail(failf(StatusUsage, "%s has to be built and copied: leave out --no-stage", j.Target))
-	case !source:
+	case source:
+		j.building = "building " + j.Target
+	default:
 		var err error
 		if found, err = findTarget(&j.Config); err != nil {
 			j.fail(err)

@@ -19,9 +19,6 @@ func (j *job) state() string {
 		)
 	}
 	copying := j.waiting("copying to", func(n *node) bool { return n.size > 0 && !n.cached && n.staged == 0 })
-	if copying == "" && j.program == nil {
-		copying = "building " + j.Target
-	}
 	if copying == "" {
 		copying = j.building
 	}
