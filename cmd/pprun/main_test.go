@@ -219,7 +219,7 @@ func TestScripts(t *testing.T) {
 				e.Setenv("GOCACHE", filepath.Join(cache, "go-build"))
 			}
 			e.Setenv("GORACE", "atexit_sleep_ms=0") // else every process takes a second to end
-			return nil
+			return errors.Join(os.Chmod(e.WorkDir, 0o755), os.Chmod(filepath.Join(e.WorkDir, ".tmp"), 0o755)) // whatever the umask
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "timesout": timesout},
 	})
