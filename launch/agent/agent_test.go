@@ -74,14 +74,18 @@ var lastJob int
 
 // launchAgent starts an agent with the given variables added to its environment.
 func launchAgent(t testing.TB, env ...string) *launcher {
+	return launchCommand(t, agentCommand(env, "--fd", "3"))
+}
+
+// launchCommand starts an agent that speaks over its descriptor 3.
+func launchCommand(t testing.TB, cmd *exec.Cmd) *launcher {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	theirs := os.NewFile(uintptr(fds[1]), "theirs")
 	defer theirs.Close()
-	cmd := agentCommand(env, "--fd", "3")
-	cmd.ExtraFiles = []*os.File{theirs}
+	cmd.ExtraFiles = append([]*os.File{theirs}, cmd.ExtraFiles...)
 	cmd.Stdin = os.Stdin
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 const (
 	guardAfterHello = 50 * time.Millisecond
 	guardAfterStart = 10 * time.Millisecond
+	guardAgain      = time.Second // after a start that failed
 )
 
 // guard is the agent's end of the process that cleans up should the agent be killed, or be stopped for longer than the
@@ -30,6 +31,7 @@ const (
 //	group PATH     a control group to kill and to delete
 type guard struct {
 	timer  *time.Timer
+	ready  sync.Once // threads of the agent: they, too, are for when all goes wrong
 	reaper *reaper
 	hello  Hello
 
@@ -49,29 +51,40 @@ func startGuard(r *reaper, hello Hello, remote bool) *guard {
 	if remote {
 		wait = 0
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.timer = time.AfterFunc(wait, g.start)
 	return g
 }
 
+// start starts it, unless it runs, and tries again later where that cannot be now.
 func (g *guard) start() {
+	g.ready.Do(readyIfPlenty)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.over || g.pipe != nil {
 		return
 	}
+	if err := g.spawn(); err != nil {
+		g.timer.Reset(guardAgain)
+		return
+	}
+	g.pass()
+}
+
+func (g *guard) spawn() error {
 	r, w, err := pipe()
 	if err != nil {
-		return
+		return err
 	}
 	defer syscall.Close(r)
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		syscall.Close(w)
-		return
+		return err
 	}
 	defer null.Close()
 	n, _ := syscall.Write(w, g.lines[:min(len(g.lines), 4<<10)]) // before its birth, as far as surely fits: the agent may end any time
-	g.lines = g.lines[max(n, 0):]
 	defer g.reaper.starting()()
 	pid, err := syscall.ForkExec(selfPath, []string{"pprun", "guard"}, &syscall.ProcAttr{
 		Dir: "/", Sys: &syscall.SysProcAttr{Setsid: true},
@@ -81,11 +94,12 @@ func (g *guard) start() {
 	})
 	if err != nil {
 		syscall.Close(w)
-		return
+		return err
 	}
+	g.lines = g.lines[max(n, 0):]
 	g.proc, g.pipe = pid, pipeFile(w)
 	g.reaper.expect(pid, watcher{ended: func(ending) { close(g.gone) }})
-	g.pass()
+	return nil
 }
 
 // tell tells it something; it does not wait for it.

@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pprun/pprun/comm/frame"
+	"golang.org/x/sys/unix"
 )
 
 // TestGuardThatReadsNothing has an agent whose guard is stopped, and does not read what it is told, for longer than the pipe
@@ -68,4 +72,24 @@ func TestGuardHearsWholeLines(t *testing.T) {
 	if p, err := readProcess(other.Process.Pid, make([]byte, 512)); err != nil || p.zombie {
 		t.Error("the guard has killed what it was not told of")
 	}
+}
+
+// TestGuardAgain has no file left for a guard when it is to start: it starts later, and has missed nothing.
+func TestGuardAgain(t *testing.T) {
+	dir := t.TempDir()
+	l := launchAgent(t, "PPRUN_CACHE="+dir)
+	l.hello(time.Second)
+	if err := l.conn.SendValue(frame.Header{Kind: KindStage, ID: 1}, programStage(make([]byte, 1<<20))); err != nil {
+		t.Fatal(err)
+	}
+	partial := func() bool { found, _ := filepath.Glob(dir + "/*/.*"); return len(found) > 0 }
+	until(t, "the partial file", partial)
+	before := l.limitFiles(2) // for a pipe
+	time.Sleep(2 * guardAfterHello)
+	if err := unix.Prlimit(l.cmd.Process.Pid, unix.RLIMIT_NOFILE, &before, nil); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the guard", l.guarded)
+	syscall.Kill(l.cmd.Process.Pid, syscall.SIGKILL)
+	until(t, "the partial file to go", func() bool { return !partial() })
 }

@@ -70,6 +70,6 @@ func (o *oomCounter) moved() bool {
 	defer o.mu.Unlock()
 	n := o.count()
 	moved := n > o.last
-	o.last = n
+	o.last = max(o.last, n) // less where there was no file free to read it
 	return moved
 }

@@ -82,15 +82,7 @@ func TestKillWithoutFiles(t *testing.T) {
 		l.hello(time.Second)
 		l.start(sh(3, `setsid sleep 1000 >/dev/null 2>&1 & echo up; wait`))
 		l.wait("ranks to be up", func() bool { return len(l.out) == 3 })
-		free := uint64(3)
-		for open := true; open; {
-			free++
-			_, err := os.Lstat(fmt.Sprintf("/proc/%d/fd/%d", l.cmd.Process.Pid, free))
-			open = err == nil
-		}
-		if err := unix.Prlimit(l.cmd.Process.Pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: free + files, Max: free + files}, nil); err != nil {
-			t.Fatal(err)
-		}
+		l.limitFiles(files)
 		l.sendID(KindKill, 0)
 		for i, x := range l.exited(3) {
 			if x.Signal != int(syscall.SIGKILL) || !x.Killed {
@@ -99,6 +91,29 @@ func TestKillWithoutFiles(t *testing.T) {
 		}
 		l.bye()
 	}
+}
+
+// limitFiles leaves the agent so many further files, and returns what it might have had before.
+func (l *launcher) limitFiles(files uint64) (before unix.Rlimit) {
+	l.t.Helper()
+	pid, limit := l.cmd.Process.Pid, uint64(0)
+	for ; ; limit++ {
+		if _, err := os.Lstat(fmt.Sprintf("/proc/%d/fd/%d", pid, limit)); err == nil {
+			continue
+		}
+		if files == 0 {
+			break
+		}
+		files--
+	}
+	err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &before)
+	if err == nil {
+		err = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: before.Max}, nil)
+	}
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return before
 }
 
 func TestEndOfInputEndsAll(t *testing.T) {

@@ -24,3 +24,10 @@ func readyProcess() {
 	}
 	work.Wait()
 }
+
+// readyIfPlenty does so where that takes little of what is allowed: else those threads might be the ones too many.
+func readyIfPlenty() {
+	if most := OwnLimits().Processes; most == 0 || most >= 8*readyThreads {
+		readyProcess()
+	}
+}
