@@ -151,10 +151,13 @@ func (a *agent) left() bool {
 }
 
 // sweep kills what an agent that is gone has left: members of the sessions it had made (by leader: whether that has
-// ended), and processes whose environment began with all of the marks. It returns whether it found one.
+// ended), and processes whose environment began with all of the marks. It returns whether it found one, or could not look.
 func sweep(sessions map[int]bool, marks [][]byte) (found bool) {
 	self := os.Getpid()
-	ps, _ := processes()
+	ps, err := processes()
+	if err != nil {
+		return true
+	}
 	for _, p := range ps {
 		if sessions[p.pid] { // a number is used again only when its session is empty
 			delete(sessions, p.pid)
