@@ -88,7 +88,7 @@ func TestIndexUsedAgain(t *testing.T) {
 	}
 	task := make([]byte, taskHeadLen)
 	putTaskHead(task, taskHead{fn: whoRuns.fn.index})
-	task = append(task, must(Encode(10*time.Millisecond))...)
+	task = append(task, must(Encode(time.Hour))...)
 	for use := range uint64(2) {
 		if err := frame.Write(b.comms[2].up.(*link).conn, frame.Header{Kind: kindSubmit, Src: 2, Dst: 1, ID: use << 32}, task); err != nil {
 			t.Fatal(err)

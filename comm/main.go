@@ -17,7 +17,7 @@ import (
 // process when run has returned: with status 0, or with 1 after the error, printed once, and the stack if it is that of
 // a panic. Call it as the last thing in main. The context that run gets carries the Comm and ends on SIGINT or SIGTERM; an
 // error that run returns after that has the status 130 or 143, as if the signal had ended the process, which a second
-// SIGINT does.
+// SIGINT does. A SIGINT that was ignored when the process began, as by jobs in the background of a script, stays so.
 func Main(run func(ctx context.Context, c *Comm) error, opts ...InitOption) {
 	os.Exit(mainRank(run, caller(1), newSettings(opts)))
 }
@@ -28,7 +28,10 @@ func mainRank(run func(context.Context, *Comm) error, where string, s settings) 
 	}
 	terminated, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	ctx, stopInt := signal.NotifyContext(terminated, syscall.SIGINT)
+	ctx, stopInt := terminated, stop
+	if !signal.Ignored(syscall.SIGINT) {
+		ctx, stopInt = signal.NotifyContext(terminated, syscall.SIGINT)
+	}
 	defer stopInt()
 	context.AfterFunc(ctx, stopInt)
 	failure := func(status int) int {

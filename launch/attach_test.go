@@ -52,7 +52,11 @@ func TestMain(m *testing.M) {
 		programs[name]()
 		return
 	}
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP) // under nohup too, programs started here are to get it
+	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} {
+		if signal.Ignored(sig) { // by nohup, or in the background of a script: programs started here are to get it
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
+	}
 	os.Exit(m.Run())
 }
 
@@ -157,6 +161,11 @@ func idle(ctx context.Context, c *comm.Comm) error {
 		panic("enough")
 	case "exit":
 		os.Exit(3)
+	case "line":
+		if _, err := os.Stdin.Read(make([]byte, 3)); err != nil {
+			return err
+		}
+		return ctx.Err()
 	case "wait":
 		<-ctx.Done()
 		return context.Cause(ctx)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -304,6 +305,9 @@ func waitFor(t *testing.T, l *Lab, host, command string, state byte) Process {
 
 func TestExec(t *testing.T) {
 	t.Parallel()
+	heeded := make(chan os.Signal, 1)
+	signal.Notify(heeded, syscall.SIGINT) // by what is started here, too, where scripts run this in the background
+	defer signal.Stop(heeded)
 	l := Up(t, Config{})
 	const trap = "trap 'exit 7' INT; trap 'exit 8' TERM; echo ready; while :; do sleep 0.05; done"
 	for _, test := range []struct {
