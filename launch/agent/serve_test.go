@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/pprun/pprun/comm/frame"
-	"golang.org/x/sys/unix"
 )
 
 func TestRanksRun(t *testing.T) {
@@ -72,48 +71,6 @@ func TestKillWithGrace(t *testing.T) {
 		}
 	}
 	l.bye()
-}
-
-// An agent that may open no further file, or one, which is too few to find processes, still ends those that it knows, whose
-// files it has then to find the others.
-func TestKillWithoutFiles(t *testing.T) {
-	for files := range uint64(2) {
-		l := launchAgent(t)
-		l.hello(time.Second)
-		l.start(sh(3, `setsid sleep 1000 >/dev/null 2>&1 & echo up; wait`))
-		l.wait("ranks to be up", func() bool { return len(l.out) == 3 })
-		l.limitFiles(files)
-		l.sendID(KindKill, 0)
-		for i, x := range l.exited(3) {
-			if x.Signal != int(syscall.SIGKILL) || !x.Killed {
-				t.Errorf("%d files: rank %d: %+v", files, i, x)
-			}
-		}
-		l.bye()
-	}
-}
-
-// limitFiles leaves the agent so many further files, and returns what it might have had before.
-func (l *launcher) limitFiles(files uint64) (before unix.Rlimit) {
-	l.t.Helper()
-	pid, limit := l.cmd.Process.Pid, uint64(0)
-	for ; ; limit++ {
-		if _, err := os.Lstat(fmt.Sprintf("/proc/%d/fd/%d", pid, limit)); err == nil {
-			continue
-		}
-		if files == 0 {
-			break
-		}
-		files--
-	}
-	err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &before)
-	if err == nil {
-		err = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: before.Max}, nil)
-	}
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	return before
 }
 
 func TestEndOfInputEndsAll(t *testing.T) {
