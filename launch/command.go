@@ -131,7 +131,7 @@ func startCommand(cmd *exec.Cmd) (*commandConn, error) {
 		return nil, err
 	}
 	go func() {
-		cmd.Wait()
+		cmd.Wait() // closes stdin
 		close(c.ended)
 	}()
 	c.end = sync.OnceFunc(func() {
@@ -177,7 +177,7 @@ func (c *commandConn) explain(err error, patience time.Duration, inTime bool) er
 	switch {
 	case !inTime:
 		err = fmt.Errorf("no answer from /bin/sh for %v%s: does it wait for something, or a start-up file of the login shell?", patience, printed)
-	case noise == nil && !errors.Is(err, syscall.EPIPE): // the node has answered: err is what it said
+	case noise == nil && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, os.ErrClosed): // the node has answered: err is what it said
 	case noise != nil && noise.err != io.EOF:
 		err = fmt.Errorf("did not run /bin/sh%s", printed)
 	case !c.endsWithin(statusPatience):

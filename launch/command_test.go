@@ -2,6 +2,7 @@ package launch
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -90,6 +91,20 @@ func TestCommandMisbehaves(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// So it is where the command is known to have ended before the launcher writes.
+func TestCommandHasEnded(t *testing.T) {
+	conn, err := startCommand(exec.Command("sh", "-c", "exit 1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	<-conn.ended
+	_, err = io.WriteString(conn.raw(), "agent")
+	if err = conn.explain(fmt.Errorf("upload: %w", err), time.Minute, true); err.Error() != "ended before the agent ran (exit status 1)" {
+		t.Error(err)
 	}
 }
 
