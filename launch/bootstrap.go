@@ -39,7 +39,7 @@ const (
 // Nothing is sent that the script has not asked for: a shell may read its input further than its script goes. alive is
 // called with each sign of progress. The returned reader goes on where the agent's first frame begins.
 func bootstrap(ctx context.Context, rw io.ReadWriter, alive func()) (io.Reader, error) {
-	sought, err := ownAgent() // what the script looks for; most nodes are of our platform
+	sought, err := working(alive, ownAgent) // what the script looks for; most nodes are of our platform
 	if err != nil {
 		return nil, err
 	}
@@ -136,10 +136,11 @@ func agentOf(ctx context.Context, system, machine string, alive func()) (*execut
 
 // upload sends an agent, in pieces so that a slow connection counts as alive.
 func upload(w io.Writer, e *executable, packed bool, alive func()) error {
-	b, err := e.plain()
+	content := e.plain
 	if packed {
-		b, err = e.packed()
+		content = e.packed
 	}
+	b, err := working(alive, content)
 	if err != nil {
 		return fmt.Errorf("pprun's own executable: %w", err)
 	}
@@ -155,6 +156,22 @@ func upload(w io.Writer, e *executable, packed bool, alive func()) error {
 		alive()
 	}
 	return nil
+}
+
+// working calls alive while f takes its time here, which is not the node's.
+func working[T any](alive func(), f func() (T, error)) (v T, err error) {
+	done := make(chan struct{})
+	go func() { v, err = f(); close(done) }()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return v, err
+		case <-tick.C:
+			alive()
+		}
+	}
 }
 
 // deadline interrupts what was not moved on for a time, or when a context ends.

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/fxamacker/cbor/v2"
 	"github.com/pprun/pprun/comm/frame"
@@ -45,6 +47,20 @@ func TestAnswer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A node is not to blame for the time that pprun takes to compress itself.
+func TestUploadOfWhatTakesLongToPack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pack := func() ([]byte, error) { time.Sleep(10 * bootstrapTime); return []byte("packed"), nil }
+		e := &executable{plain: pack, packed: pack}
+		limit := newDeadline(t.Context(), bootstrapTime, func() { t.Error("interrupted") })
+		defer limit.end()
+		var sent bytes.Buffer
+		if err := upload(&sent, e, true, limit.move); err != nil || !strings.HasSuffix(sent.String(), "packed") {
+			t.Errorf("%v, sent %q", err, sent.String())
+		}
+	})
 }
 
 // startPiped starts a command to which the test speaks.

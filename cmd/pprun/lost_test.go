@@ -95,6 +95,7 @@ func (j *tasking) start(t *testing.T, cmd *exec.Cmd) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() }) // what a test that fails leaves is in the way of others
 }
 
 // busy waits until a process of a rank that is none of the given has begun a task, and returns its pid.
