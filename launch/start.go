@@ -3,6 +3,7 @@ package launch
 import (
 	"os"
 	"slices"
+	"time"
 
 	"github.com/pprun/pprun/launch/agent"
 )
@@ -117,7 +118,12 @@ func (j *job) started(n *node, s agent.Started) {
 	if n.late != nil {
 		j.come(n)
 	}
+	if n.local { // its ranks may use up the processes of their user; what is over by then has not
+		time.AfterFunc(readyAfterStart, agent.ReadyThreads)
+	}
 }
+
+const readyAfterStart = 10 * time.Millisecond
 
 // attend sees the ranks through to their end.
 func (j *job) attend() {

@@ -59,7 +59,7 @@ func startGuard(r *reaper, hello Hello, remote bool) *guard {
 
 // start starts it, unless it runs, and tries again later where that cannot be now.
 func (g *guard) start() {
-	g.ready.Do(readyIfPlenty)
+	g.ready.Do(ReadyThreads)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.over || g.pipe != nil {

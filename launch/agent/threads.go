@@ -25,8 +25,9 @@ func readyProcess() {
 	work.Wait()
 }
 
-// readyIfPlenty does so where that takes little of what is allowed: else those threads might be the ones too many.
-func readyIfPlenty() {
+// ReadyThreads does so where that takes little of what is allowed: else those threads might be the ones too many. It is for
+// agents, and for a launcher whose ranks are on its own machine.
+func ReadyThreads() {
 	if most := OwnLimits().Processes; most == 0 || most >= 8*readyThreads {
 		readyProcess()
 	}
