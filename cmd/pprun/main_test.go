@@ -218,7 +218,7 @@ func TestScripts(t *testing.T) {
 			if cache, err := os.UserCacheDir(); err == nil {
 				e.Setenv("GOCACHE", filepath.Join(cache, "go-build"))
 			}
-			e.Setenv("GORACE", "atexit_sleep_ms=0") // else every process takes a second to end
+			e.Setenv("GORACE", "atexit_sleep_ms=0")                                                           // else every process takes a second to end
 			return errors.Join(os.Chmod(e.WorkDir, 0o755), os.Chmod(filepath.Join(e.WorkDir, ".tmp"), 0o755)) // whatever the umask
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "timesout": timesout},

@@ -71,7 +71,7 @@ func TestNodesApart(t *testing.T) {
 			t.Run(c.name, func(t *testing.T) {
 				l := l.in(t)
 				began := time.Now()
-				r := l.finish(l.Exec("head", "sh", "-c", `ulimit -n $0; exec "$@"`, cmp.Or(c.files, "1024"), "timeout", "-s", "KILL", deadline.String(), l.pprun, "--host", c.hosts, program, "-trips", "20", "-mib", "4"))
+				r := l.finish(l.Exec("head", "sh", "-c", `ulimit -n $0; exec "$@"`, cmp.Or(c.files, "1024"), "timeout", "-s", "KILL", fmt.Sprint(deadline.Seconds()), l.pprun, "--host", c.hosts, program, "-trips", "20", "-mib", "4"))
 				rows.add(c.name+": "+c.hosts, r, time.Since(began))
 				r.want(t, 0, c.stderr)
 				if n := strings.Count(r.stdout, "round trip"); n != c.ranks-1 {
