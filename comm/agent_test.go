@@ -127,7 +127,7 @@ func (a *agent) accept() {
 			continue
 		}
 		if asker.Ask.Relay {
-			a.askedRelay <- asker.Ask.Rank
+			offer(a.askedRelay, asker.Ask.Rank)
 			if a.hangUp > 0 {
 				a.hangUp--
 				asker.Relay()
@@ -147,8 +147,16 @@ func (a *agent) accept() {
 		}
 		a.asked <- asker
 		a.serve.Go(func() {
-			a.ended <- ending{p.Rank, asker.Ask.Role, asker.Wait(place.News{Relayed: func(why string) { a.relayed <- why }, Orphan: func(string) {}, Joined: func() {}, Missed: func(place.Missed) {}, Ran: func(place.Ran) {}})}
+			a.ended <- ending{p.Rank, asker.Ask.Role, asker.Wait(place.News{Relayed: func(why string) { offer(a.relayed, why) }, Orphan: func(string) {}, Joined: func() {}, Missed: func(place.Missed) {}, Ran: func(place.Ran) {}})}
 		})
+	}
+}
+
+// offer is for what may come more often than anybody listens: who is turned away comes again.
+func offer[T any](c chan T, v T) {
+	select {
+	case c <- v:
+	default:
 	}
 }
 
