@@ -39,7 +39,8 @@ type job struct {
 	tick      *time.Ticker
 	clock     *frame.Clock
 	timeout   <-chan time.Time // Config.Timeout is over
-	canceled  <-chan struct{}  // the caller's context has ended
+	caller    context.Context  // the caller's own: it ends a moment before those that come of it
+	canceled  <-chan struct{}  // it has ended
 	killAt    <-chan time.Time // ranks that were sent a signal have had their time
 	killGrace time.Duration    // what they get from then on
 	moved     time.Time        // of the last progress before the ranks run
@@ -89,7 +90,7 @@ func newJob(ctx context.Context, c Config) *job {
 	}
 	j.ctx, j.cancel = context.WithCancel(ctx)
 	j.asks, j.stopAsking = context.WithCancel(context.Background())
-	j.canceled = ctx.Done()
+	j.caller, j.canceled = ctx, ctx.Done()
 	if c.Timeout > 0 {
 		j.timeout = time.After(c.Timeout)
 	}
@@ -155,7 +156,7 @@ func (j *job) step(limit <-chan time.Time) bool {
 		j.kill(j.Grace)
 	case <-j.canceled:
 		j.canceled = nil
-		j.condemn(&verdict{status: StatusFailed, text: context.Cause(j.ctx).Error()})
+		j.condemn(&verdict{status: StatusFailed, text: context.Cause(j.caller).Error()})
 	case <-limit:
 		return false
 	}
